@@ -1,0 +1,1 @@
+//! Backup, restore, verify and audit: disk to extents to chunks to repository.

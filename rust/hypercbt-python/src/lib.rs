@@ -1,0 +1,1 @@
+//! The Python module hypercbt._native: conversions only.

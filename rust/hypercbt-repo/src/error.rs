@@ -1,0 +1,118 @@
+//! What can go wrong in a repository.
+
+use std::io;
+
+use crate::{ChunkId, NodeId, PointId};
+
+/// The result of a call into the repository.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a repository could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The storage failed. `out of space` and `read-only` are told apart by the source's kind.
+    #[error("cannot {action} {name} in the repository")]
+    Storage {
+        /// What was tried: read, write, list, delete.
+        action: &'static str,
+        /// The object, or the folder.
+        name: String,
+        /// What the storage said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no repository here.
+    #[error("{place} holds no repository; `hypercbt init` makes one")]
+    NotARepository {
+        /// Where was looked.
+        place: String,
+    },
+    /// There is a repository here already.
+    #[error("{place} already holds a repository or other files")]
+    AlreadyExists {
+        /// Where it should have been made.
+        place: String,
+    },
+    /// The repository, or an object in it, was written by a newer version.
+    #[error("{name} has format {found}; this version reads up to {supported}")]
+    NewerFormat {
+        /// The object.
+        name: String,
+        /// Its format number.
+        found: u16,
+        /// The newest that we know.
+        supported: u16,
+    },
+    /// The storage cannot keep the promises that a repository needs.
+    #[error("this storage cannot hold a repository: {lack}")]
+    Unsuitable {
+        /// What it does not do.
+        lack: &'static str,
+    },
+    /// An object does not hold what was written.
+    #[error("{name} is damaged: {reason}")]
+    Damaged {
+        /// The object.
+        name: String,
+        /// What does not check.
+        reason: Damage,
+    },
+    /// A chunk is needed and stands nowhere, or nowhere unharmed.
+    #[error("chunk {id} is missing or damaged in every place that holds it")]
+    ChunkLost {
+        /// The chunk.
+        id: ChunkId,
+    },
+    /// A node of a disk tree is needed and stands nowhere, or nowhere unharmed.
+    #[error("tree node {id} is missing or damaged in every place that holds it")]
+    NodeLost {
+        /// The node.
+        id: NodeId,
+    },
+    /// There is no such restore point.
+    #[error("there is no restore point {id}")]
+    PointNotFound {
+        /// What was asked for.
+        id: String,
+    },
+    /// Somebody declared this run dead; its restore point cannot be made any more.
+    #[error("run {id} was fenced by a collection; start the backup again")]
+    Fenced {
+        /// The run.
+        id: PointId,
+    },
+    /// A value that the caller gave is not allowed.
+    #[error("chunk size {chunk_bytes} is not a power of two from 64 KiB to 4 MiB")]
+    ChunkSize {
+        /// What was asked for.
+        chunk_bytes: u64,
+    },
+}
+
+/// What does not check in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// It is shorter or longer than it says.
+    #[error("its length is wrong")]
+    Length,
+    /// It does not start as its kind does.
+    #[error("its signature is wrong")]
+    Signature,
+    /// A checksum or hash differs.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// Its id is not the hash of its bytes.
+    #[error("its content does not have its id")]
+    Id,
+    /// A field has a value that no writer makes.
+    #[error("a field has an impossible value")]
+    Field,
+    /// The compressed bytes do not decompress to the stated length.
+    #[error("its compressed bytes do not decode")]
+    Codec,
+    /// It is encrypted, which this version cannot read.
+    #[error("it is encrypted, which this version cannot read")]
+    Encrypted,
+}

@@ -1,0 +1,144 @@
+//! One restore point: what a machine's disks held at one moment.
+//!
+//! These are the payloads of objects of kind 4 (`docs/repository-format.md` §6), as plain data.
+//! Who fills them decides; this module only says what there is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{NodeId, PointId};
+
+/// Microseconds since 1970-01-01 00:00 UTC. Written as RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+/// One machine at one moment. Always whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestorePoint {
+    /// The id of the run that made it.
+    pub id: PointId,
+    /// The order of commit: one more than the greatest that stood when it was committed.
+    pub sequence: u64,
+    /// `file:NAME` or `vm:GUID`.
+    pub machine: String,
+    /// What people call the machine.
+    pub name: String,
+    /// When the run began.
+    pub created: Timestamp,
+    /// How long the run took.
+    pub elapsed_micros: u64,
+    /// The disks, in order of `index`.
+    pub disks: Vec<PointDisk>,
+}
+
+/// One disk of a restore point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PointDisk {
+    /// Its number in the point, from 0.
+    pub index: u32,
+    /// What people call it: for a file its stem.
+    pub name: String,
+    /// The VHDX `VirtualDiskId`, lower case without braces, if it has one.
+    pub disk_id: Option<String>,
+    /// The length of the virtual disk in bytes.
+    pub size: u64,
+    /// The format that it was read from: `vhdx`, `vhd`, `raw`.
+    pub format: String,
+    /// Logical sector size in bytes: 512 or 4096.
+    pub logical_sector_bytes: u32,
+    /// Physical sector size in bytes: 512 or 4096.
+    pub physical_sector_bytes: u32,
+    /// Block size of the source file in bytes, if its format has blocks.
+    pub block_bytes: Option<u32>,
+    /// The root of its tree; `None` if every byte is zero.
+    pub root: Option<NodeId>,
+    /// How it was read.
+    pub method: Method,
+    /// Why it was compared although something better was asked for.
+    pub fallback_reason: Option<String>,
+    /// The point whose tree was patched, or whose ids were expected.
+    pub base: Option<PointId>,
+    /// What the run did for this disk.
+    pub stats: DiskStats,
+    /// Where the audit stands.
+    pub audit: AuditState,
+}
+
+/// How a disk was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Everything that is allocated, and every chunk stored that is not known.
+    Full,
+    /// As full, where an older point stands.
+    Compare,
+    /// What a caller's list says, on top of a base point.
+    List,
+    /// What Hyper-V says, on top of a base point.
+    Rct,
+}
+
+/// What one backup of one disk did. All in bytes unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskStats {
+    /// The length of the disk.
+    pub disk_bytes: u64,
+    /// What is present in the source, in whole chunks clipped to the disk.
+    pub allocated_bytes: u64,
+    /// As claimed: clipped and merged, before widening to chunks. `None` for full and compare.
+    pub changed_bytes: Option<u64>,
+    /// Read from the source, the audit included.
+    pub read_bytes: u64,
+    /// Read by the audit alone.
+    pub audited_bytes: u64,
+    /// Non-zero in the base, not claimed, and now declared zero or unmapped by the source.
+    pub unmapped_bytes: u64,
+    /// Chunks looked at (a number).
+    pub chunks: u64,
+    /// Chunks that the repository did not know (a number).
+    pub new_chunks: u64,
+    /// Their size before compression.
+    pub new_bytes: u64,
+    /// Their size in the packs.
+    pub stored_bytes: u64,
+    /// Read and found to be zero.
+    pub zero_bytes: u64,
+    /// Nodes, footers, headers and index segments.
+    pub metadata_bytes: u64,
+    /// Missed changes that the audit found, in chunks (a number).
+    pub missed_chunks: u64,
+}
+
+/// Where the rotation of the audit stands (design §5.3). Positions are chunk numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AuditState {
+    /// The next chunk to be re-read.
+    pub cursor: u64,
+    /// Chunks that earlier runs owe, at most one period's worth.
+    pub owed_chunks: u64,
+    /// When each stretch of the disk was last read physically: sorted, disjoint, covering, at most 64.
+    pub read: Vec<AuditSpan>,
+}
+
+/// A stretch of chunks, all of them read at this time or later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditSpan {
+    /// The first chunk.
+    pub from: u64,
+    /// One past the last.
+    pub to: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
