@@ -88,12 +88,16 @@ pub struct InvalidId {
 }
 
 fn decode_hex(text: &str, bytes: &mut [u8]) -> Result<(), InvalidId> {
-    let wrong = InvalidId { digits: bytes.len() * 2 };
+    let wrong = InvalidId {
+        digits: bytes.len() * 2,
+    };
     if text.len() != wrong.digits {
         return Err(wrong);
     }
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let [high, low] = *pair else { return Err(wrong) };
+        let [high, low] = *pair else {
+            return Err(wrong);
+        };
         *byte = digit(high).ok_or(wrong)? << 4 | digit(low).ok_or(wrong)?;
     }
     Ok(())

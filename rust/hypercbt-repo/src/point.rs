@@ -5,11 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, PointId};
-
-/// Microseconds since 1970-01-01 00:00 UTC. Written as RFC 3339.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(pub i64);
+use crate::{NodeId, PointId, Timestamp};
 
 /// One machine at one moment. Always whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,17 +124,4 @@ pub struct AuditSpan {
     pub to: u64,
     /// When.
     pub at: Timestamp,
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
 }
