@@ -1,0 +1,78 @@
+# What CI runs, runnable anywhere: needs Python >= 3.11, cargo and make, and nothing else.
+# Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench fuzz deny clean
+
+# The first Python that is new enough and can make a virtual environment. It is run, not only looked
+# up: some machines have a `python3.13` that only says that it is not there.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,\
+	$(shell $(p) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+
+# The Python that the binding is compiled for, where cargo is called without maturin.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+
+RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print)
+FUZZ_SECONDS ?= 60
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+setup: .venv/built ## the virtual environment, the pinned tools and the Rust core
+
+.venv/tools: requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 with venv found; set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# One target folder for the tests and the wheel; `maturin develop` rebuilds only what changed.
+.venv/built: .venv/tools $(RUST_SOURCES)
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/maturin develop --release --quiet
+	@touch $@
+
+demo: setup ## the whole story on this machine, in under two minutes
+	$(BIN)/hypercbt demo
+
+# The binding has no Rust tests: pytest tests it, so cargo need not link it to a Python.
+test: setup ## every test, Rust and Python, and every bench once
+	cargo test --workspace --exclude hypercbt-python --locked --quiet
+	$(BIN)/pytest tests
+	$(BIN)/pytest benches -o python_files='bench_*.py' --benchmark-disable
+
+bench: setup ## measures what users feel; on a quiet machine
+	$(BIN)/pytest benches -o python_files='bench_*.py' --benchmark-only
+
+lint: setup ## formats, lints, types, stubs, documentation, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/stubtest hypercbt._native --mypy-config-file pyproject.toml \
+		--allowlist .ci/stubtest-allowlist.txt --ignore-unused-allowlist
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny check --hide-inclusion-graph licenses bans sources; \
+	else \
+		echo "cargo-deny is not installed: licences and bans are not checked (make deny installs it)"; \
+	fi
+
+deny: ## licences and bans of every dependency; installs cargo-deny where it is missing
+	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
+	cargo deny check licenses bans sources
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
+	cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+	cd rust && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 || exit 1; \
+	done
+
+clean: ## removes what was built here
+	rm -rf .venv target python/hypercbt/_native*.so python/hypercbt/_native*.pyd

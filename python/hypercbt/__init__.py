@@ -1,0 +1,1 @@
+"""Incremental backups of Hyper-V virtual disks that copy only what changed."""
