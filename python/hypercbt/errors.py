@@ -1,0 +1,151 @@
+"""Every exception that hypercbt raises.
+
+A caller can tell three things apart: *try again* (`retryable`), *your data is bad* (exit code 3), and
+*what you asked for cannot be done*. Misuse is Python's own `ValueError` or `TypeError`.
+
+```text
+HypercbtError
+├── SourceError                    the disk that is backed up
+│   ├── VhdxCorruptError           ├── DiskIdentityError
+│   ├── ParentDiskError            ├── SourceChangedError
+│   └── UnsupportedDiskError       └── ChangeTrackingLostError
+├── RepositoryError                what we write to
+│   ├── RepositoryUnavailableError ── RepositoryFullError
+│   ├── RepositoryNotFoundError    ├── RepositoryExistsError
+│   ├── RepositoryFormatError      ├── RepositoryUnsuitableError
+│   ├── RepositoryLockedError      ├── RunFencedError
+│   ├── IntegrityError             └── PointNotFoundError ── AmbiguousPointError
+├── TargetError                    the file that a disk is restored to
+│   └── TargetExistsError
+└── HyperVError                    a host
+    ├── HostUnreachableError       └── VmNotFoundError
+```
+
+The exit codes of the command line stand here and nowhere else: 1 failed, 2 misuse, 3 data found
+damaged, 4 host or repository out of reach. (5, done but with a finding, is no exception.)
+"""
+
+from typing import ClassVar
+
+
+class HypercbtError(Exception):
+    """The base of everything that hypercbt raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+    """Whether the same call may succeed later without anybody changing anything."""
+
+
+class SourceError(HypercbtError):
+    """The disk that should be backed up cannot be read."""
+
+
+class VhdxCorruptError(SourceError):
+    """A VHDX file breaks a rule of its format."""
+
+    exit_code = 3
+
+
+class ParentDiskError(SourceError):
+    """The parent of a differencing disk is missing, is another disk, or leads in a circle."""
+
+
+class UnsupportedDiskError(SourceError):
+    """The file is not a disk, or of a kind that this version cannot read."""
+
+
+class SourceChangedError(SourceError):
+    """Somebody wrote to the source while it was read, so no restore point was made."""
+
+    retryable = True
+
+
+class DiskIdentityError(SourceError):
+    """The disk is not the one that the restore point holds: another id, machine or size."""
+
+
+class ChangeTrackingLostError(SourceError):
+    """The host no longer knows what changed; only a comparison of the whole disk helps."""
+
+
+class RepositoryError(HypercbtError):
+    """The repository cannot do what it was asked for."""
+
+
+class RepositoryUnavailableError(RepositoryError):
+    """The repository cannot be reached, read or written."""
+
+    exit_code = 4
+    retryable = True
+
+
+class RepositoryFullError(RepositoryUnavailableError):
+    """No space is left for the repository. What stood in it is unharmed."""
+
+
+class RepositoryNotFoundError(RepositoryError):
+    """There is no repository at this place."""
+
+    exit_code = 4
+
+
+class RepositoryExistsError(RepositoryError):
+    """There is a repository, or something else, at this place already."""
+
+
+class RepositoryFormatError(RepositoryError):
+    """The repository was written by a newer version."""
+
+
+class RepositoryUnsuitableError(RepositoryError):
+    """The storage cannot keep the promises that a repository needs."""
+
+
+class RepositoryLockedError(RepositoryError):
+    """Somebody else does something that must not be done twice at once."""
+
+    exit_code = 4
+    retryable = True
+
+
+class RunFencedError(RepositoryError):
+    """The run was declared dead while it lived; nothing was lost, and a new run may succeed."""
+
+    retryable = True
+
+
+class IntegrityError(RepositoryError):
+    """The repository does not hold what was written to it."""
+
+    exit_code = 3
+
+
+class PointNotFoundError(RepositoryError, LookupError):
+    """There is no such restore point."""
+
+
+class AmbiguousPointError(PointNotFoundError):
+    """What was given fits several restore points or machines; the message lists them."""
+
+
+class TargetError(HypercbtError):
+    """The restored disk cannot be written to its place."""
+
+
+class TargetExistsError(TargetError):
+    """There is a file where the restored disk should go, and `overwrite` was not said."""
+
+
+class HyperVError(HypercbtError):
+    """A Hyper-V host cannot do what it was asked for."""
+
+
+class HostUnreachableError(HyperVError):
+    """The host does not answer."""
+
+    exit_code = 4
+    retryable = True
+
+
+class VmNotFoundError(HyperVError):
+    """The host has no virtual machine of this name."""
