@@ -1,1 +1,34 @@
 //! Which bytes of which file are which bytes of a virtual disk.
+//!
+//! [`VirtualDisk`] is the one interface over VHDX (fixed, dynamic and whole differencing chains) and raw files.
+//! `open` reads and checks all metadata; after that, resolving an extent is pure arithmetic, and the caller does
+//! the I/O in whatever order is best:
+//!
+//! ```text
+//! open: identifier → headers → log (replayed into an overlay) → regions → metadata → BAT → sector bitmaps
+//!       and the same for each parent
+//! resolve: extent → [ Data { file, at } | Zero ]…
+//! ```
+//!
+//! Every byte of a disk file is untrusted: it is checked before it is believed, limits come before allocations,
+//! and what breaks a rule is a typed [`Error`], never a panic. A source file is never written.
+
+#![forbid(unsafe_code)]
+
+mod disk;
+mod error;
+mod format;
+mod guid;
+mod holes;
+mod segments;
+mod stamp;
+mod storage;
+mod units;
+
+pub use disk::{Format, Kind, Layer, LogState, OpenOptions, VirtualDisk};
+pub use error::{Error, Mismatch, NotADisk, Part, Reason, Result, Unsupported};
+pub use guid::{Guid, InvalidGuid};
+pub use segments::{FileIndex, Place, Segment, Segments};
+pub use stamp::Stamp;
+pub use storage::{LocalFile, ReadAt};
+pub use units::{BlockIndex, FileOffset};

@@ -1,0 +1,221 @@
+//! Where the blocks of a new VHDX lie in its file. Pure arithmetic.
+//!
+//! As Windows lays them out, with the payload in the order of the disk, so that writing the disk
+//! from front to back writes the file from front to back:
+//!
+//! ```text
+//! 0        1 MiB  2 MiB      3 MiB                payload_at
+//! | headers | log | metadata | BAT, whole MiBs ... | block | block | ...
+//! ```
+//!
+//! A disk of 64 TiB has up to 67 million blocks, so the layout keeps *runs* of present blocks:
+//! the memory that it takes follows the extents that it was given, not the disk's size.
+
+use std::ops::Range;
+
+use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
+
+use crate::FileOffset;
+use crate::options::VhdxOptions;
+
+const MIB: u64 = 1 << 20;
+
+/// Where the log of a new file lies.
+pub(crate) const LOG_AT: FileOffset = FileOffset(MIB);
+/// How long the log of a new file is.
+pub(crate) const LOG_LEN: ByteLen = ByteLen(MIB);
+/// Where the metadata region of a new file lies.
+pub(crate) const METADATA_AT: FileOffset = FileOffset(2 * MIB);
+/// How long the metadata region of a new file is.
+pub(crate) const METADATA_LEN: ByteLen = ByteLen(MIB);
+/// Where the block allocation table of a new file lies.
+pub(crate) const BAT_AT: FileOffset = FileOffset(3 * MIB);
+
+/// Logical sectors that one sector bitmap block describes (MS-VHDX 2.4).
+const SECTORS_PER_CHUNK: u64 = 1 << 23;
+
+/// Consecutive present blocks: consecutive on the disk, and in the file too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    blocks: Range<u64>,
+    /// How many present blocks lie before this run.
+    before: u64,
+}
+
+/// Which blocks are present, and where everything lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layout {
+    disk_len: ByteLen,
+    block_bytes: u64,
+    chunk_ratio: u64,
+    runs: Vec<Run>,
+}
+
+impl Layout {
+    /// Lays out a disk with the blocks that `present` touches.
+    ///
+    /// `options` were checked, and `present` lies on the disk.
+    pub(crate) fn new(options: &VhdxOptions, present: &Extents) -> Self {
+        let block_bytes = u64::from(options.block_bytes);
+        let mut before = 0;
+        let runs = present
+            .cell_runs(ByteLen(block_bytes))
+            .map(|blocks| {
+                let run = Run { before, blocks };
+                before += run.blocks.end - run.blocks.start;
+                run
+            })
+            .collect();
+        Self {
+            disk_len: options.size,
+            block_bytes,
+            chunk_ratio: SECTORS_PER_CHUNK * u64::from(options.logical_sector_bytes) / block_bytes,
+            runs,
+        }
+    }
+
+    /// How long the region of the block allocation table is.
+    pub(crate) fn bat_len(&self) -> ByteLen {
+        // A fixed or dynamic disk needs no bitmap entry after its last payload entry.
+        let last_block = (self.disk_len.0 - 1) / self.block_bytes;
+        ByteLen(((self.bat_index(last_block) + 1) * 8).next_multiple_of(MIB))
+    }
+
+    /// How long the file is: a multiple of 1 MiB, the last block whole.
+    pub(crate) fn file_len(&self) -> ByteLen {
+        let blocks = self
+            .runs
+            .last()
+            .map_or(0, |run| run.before + run.blocks.end - run.blocks.start);
+        ByteLen(self.payload_at().0 + blocks * self.block_bytes)
+    }
+
+    /// Where in the file `extent` lies, or `None` if it touches a block that is not present.
+    pub(crate) fn place(&self, extent: Extent) -> Option<FileOffset> {
+        let blocks = extent.cells(ByteLen(self.block_bytes));
+        let after = self
+            .runs
+            .partition_point(|run| run.blocks.end <= blocks.start);
+        let run = self
+            .runs
+            .get(after)
+            .filter(|run| run.blocks.start <= blocks.start && blocks.end <= run.blocks.end)?;
+        let DiskOffset(start) = extent.start();
+        Some(FileOffset(
+            self.block_at(run, blocks.start).0 + start % self.block_bytes,
+        ))
+    }
+
+    /// The entries of the present blocks: the index in the table, ascending, and the block's place.
+    pub(crate) fn bat_entries(&self) -> impl Iterator<Item = (u64, FileOffset)> + use<'_> {
+        self.runs.iter().flat_map(move |run| {
+            run.blocks
+                .clone()
+                .map(move |block| (self.bat_index(block), self.block_at(run, block)))
+        })
+    }
+
+    /// The first byte after the table.
+    fn payload_at(&self) -> FileOffset {
+        FileOffset(BAT_AT.0 + self.bat_len().0)
+    }
+
+    /// Where `block`, one of `run`, lies.
+    fn block_at(&self, run: &Run, block: u64) -> FileOffset {
+        let before = run.before + (block - run.blocks.start);
+        FileOffset(self.payload_at().0 + before * self.block_bytes)
+    }
+
+    /// The index of a payload entry: a bitmap entry follows every `chunk_ratio` of them, whether
+    /// the disk uses it or not (MS-VHDX 2.5).
+    fn bat_index(&self, block: u64) -> u64 {
+        block + block / self.chunk_ratio
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Guid;
+
+    const GIB: u64 = 1 << 30;
+    const TIB: u64 = 1 << 40;
+
+    fn extent(start: u64, len: u64) -> Extent {
+        Extent::new(DiskOffset(start), ByteLen(len)).unwrap()
+    }
+
+    fn layout(size: u64, block_bytes: u64, sector_bytes: u32, present: &[(u64, u64)]) -> Layout {
+        let options = VhdxOptions {
+            size: ByteLen(size),
+            block_bytes: u32::try_from(block_bytes).unwrap(),
+            logical_sector_bytes: sector_bytes,
+            physical_sector_bytes: 4096,
+            disk_id: Guid([1; 16]),
+            file_write_guid: Guid([2; 16]),
+            data_write_guid: Guid([3; 16]),
+        };
+        let present = present.iter().map(|&(start, len)| extent(start, len));
+        Layout::new(&options, &present.collect())
+    }
+
+    #[test]
+    fn present_blocks_follow_the_table_in_the_order_of_the_disk() {
+        let layout = layout(64 * MIB, 2 * MIB, 512, &[(40 * MIB, 1), (MIB, 512)]);
+        let entries: Vec<_> = layout.bat_entries().collect();
+        let expected = [(0, FileOffset(4 * MIB)), (20, FileOffset(6 * MIB))];
+        assert_eq!(entries, expected);
+        assert_eq!(layout.file_len(), ByteLen(8 * MIB));
+    }
+
+    #[test]
+    fn an_empty_disk_has_a_table_and_nothing_after_it() {
+        let layout = layout(64 * MIB, 2 * MIB, 512, &[]);
+        assert_eq!(layout.bat_entries().next(), None);
+        assert_eq!(layout.file_len(), ByteLen(4 * MIB));
+    }
+
+    #[test]
+    fn a_block_that_two_extents_touch_is_allocated_once() {
+        let layout = layout(64 * MIB, 2 * MIB, 512, &[(0, 1), (MIB, 1), (2 * MIB - 1, 2)]);
+        assert_eq!(layout.bat_entries().count(), 2);
+    }
+
+    #[test]
+    fn the_entry_after_each_chunk_belongs_to_a_bitmap() {
+        let index = |layout: &Layout| layout.bat_entries().next().unwrap().0;
+        // A chunk is 4 GiB at 512 bytes a sector and 32 GiB at 4096 (MS-VHDX 2.4).
+        let at = |at| layout(TIB, 32 * MIB, 512, &[(at, 1)]);
+        assert_eq!(index(&at(4 * GIB - 1)), 127);
+        assert_eq!(index(&at(4 * GIB)), 129);
+        let at = |at| layout(TIB, 32 * MIB, 4096, &[(at, 1)]);
+        assert_eq!(index(&at(32 * GIB - 1)), 1023);
+        assert_eq!(index(&at(32 * GIB)), 1025);
+    }
+
+    #[test]
+    fn the_table_is_rounded_up_to_a_mebibyte() {
+        let len = |size, block_bytes| layout(size, block_bytes, 512, &[]).bat_len().0;
+        assert_eq!(len(512, MIB), MIB);
+        assert_eq!(len(2 * TIB, 32 * MIB), MIB); // 66,047 entries
+        assert_eq!(len(64 * TIB, 32 * MIB), 17 * MIB); // 2,113,663 entries, 16.1 MiB
+        assert_eq!(len(64 * TIB, MIB), 513 * MIB); // 67,125,247 entries, 512.1 MiB
+    }
+
+    #[test]
+    fn an_extent_across_neighbouring_present_blocks_is_in_one_piece_in_the_file() {
+        let layout = layout(64 * MIB, 2 * MIB, 512, &[(0, 1), (10 * MIB, 4 * MIB)]);
+        let place = layout.place(extent(12 * MIB - 100, 300));
+        assert_eq!(place, Some(FileOffset(8 * MIB - 100)));
+    }
+
+    #[test]
+    fn an_extent_that_touches_an_absent_block_has_no_place() {
+        let layout = layout(64 * MIB, 2 * MIB, 512, &[(0, 1), (10 * MIB, 4 * MIB)]);
+        assert_eq!(layout.place(extent(4 * MIB, 1)), None);
+        assert_eq!(layout.place(extent(10 * MIB - 1, 2)), None);
+        assert_eq!(layout.place(extent(14 * MIB - 1, 2)), None);
+        assert_eq!(layout.place(extent(0, 11 * MIB)), None);
+        assert_eq!(layout.place(extent(60 * MIB, 1)), None);
+    }
+}
