@@ -15,16 +15,18 @@
 use std::path::Path;
 
 use hypercbt_extent::{DiskOffset, Extents};
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::encode;
-use crate::layout::{self, Layout};
+use crate::format::{BatEntry, HEADER_OFFSETS, REGION_TABLE_OFFSETS};
+use crate::layout::{BAT_AT, Layout, METADATA_AT};
 use crate::options::VhdxOptions;
 use crate::target::{NewFile, WriteDisk, check_present, extent_of_write};
 use crate::{Error, FileOffset, Result};
 
-/// The table is written in pieces of this size, and only those that name a block: the table of
+/// The table is written in pieces of 64 KiB, and only those that name a block: the table of
 /// 64 TiB in blocks of 1 MiB has 513 MiB, nearly all of it zeros in most disks.
-const BAT_PAGE_BYTES: u64 = 64 << 10;
+const BAT_PAGE_ENTRIES: usize = 8192;
 
 /// Writes a dynamic VHDX.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl VhdxWriter {
         let layout = Layout::new(options, present);
         let file = NewFile::create(path, |file| {
             file.reserve(layout.file_len())?;
-            file.write_at(FileOffset(0), &encode::identifier())
+            file.write_at(FileOffset(0), encode::identifier().as_bytes())
         })?;
         Ok(Self {
             file,
@@ -69,34 +71,35 @@ impl VhdxWriter {
     pub fn finish(self) -> Result<()> {
         self.file.sync()?;
         self.file
-            .write_at(layout::METADATA_AT, &encode::metadata(&self.options))?;
+            .write_at(METADATA_AT, &encode::metadata(&self.options))?;
         self.write_bat()?;
         let regions = encode::region_table(self.layout.bat_len());
-        for at in encode::REGION_TABLES_AT {
-            self.file.write_at(at, &regions)?;
+        for at in REGION_TABLE_OFFSETS {
+            self.file.write_at(FileOffset(at), &regions)?;
         }
         self.file.sync()?;
-        for (at, number) in encode::HEADERS_AT.into_iter().zip(1..) {
+        for (at, number) in HEADER_OFFSETS.into_iter().zip(1..) {
             let header = encode::header(&self.options, number);
-            self.file.write_at(at, &header)?;
+            self.file.write_at(FileOffset(at), header.as_bytes())?;
         }
         self.file.sync()
     }
 
     /// Writes the pages of the table that name a block; the others are zeros already.
     fn write_bat(&self) -> Result<()> {
-        const PER_PAGE: u64 = BAT_PAGE_BYTES / 8;
+        let page_of = |index: &u64| index / BAT_PAGE_ENTRIES as u64;
         let mut entries = self.layout.bat_entries().peekable();
-        while let Some(page) = entries.peek().map(|(index, _)| index / PER_PAGE) {
-            let mut table = vec![0; PER_PAGE as usize];
-            while let Some((index, at)) = entries.next_if(|(index, _)| index / PER_PAGE == page) {
-                if let Some(entry) = table.get_mut((index % PER_PAGE) as usize) {
-                    *entry = encode::present(at);
-                }
+        let mut table = vec![BatEntry::new_zeroed(); BAT_PAGE_ENTRIES];
+        while let Some(page) = entries.peek().map(|(index, _)| page_of(index)) {
+            table.fill(BatEntry::new_zeroed());
+            let first = page * BAT_PAGE_ENTRIES as u64;
+            while let Some((index, at)) = entries.next_if(|(index, _)| page_of(index) == page) {
+                let place = usize::try_from(index - first).ok();
+                let entry = place.and_then(|place| table.get_mut(place));
+                *entry.expect("an entry is on its page") = encode::present(at);
             }
-            let bytes: Vec<u8> = table.into_iter().flat_map(u64::to_le_bytes).collect();
-            let at = FileOffset(layout::BAT_AT.0 + page * BAT_PAGE_BYTES);
-            self.file.write_at(at, &bytes)?;
+            let at = FileOffset(BAT_AT.0 + first * size_of::<BatEntry>() as u64);
+            self.file.write_at(at, table.as_bytes())?;
         }
         Ok(())
     }

@@ -16,9 +16,8 @@ use std::ops::Range;
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
 
 use crate::FileOffset;
+use crate::format::{BatEntry, MIB, SECTORS_PER_BITMAP};
 use crate::options::VhdxOptions;
-
-const MIB: u64 = 1 << 20;
 
 /// Where the log of a new file lies.
 pub(crate) const LOG_AT: FileOffset = FileOffset(MIB);
@@ -30,9 +29,6 @@ pub(crate) const METADATA_AT: FileOffset = FileOffset(2 * MIB);
 pub(crate) const METADATA_LEN: ByteLen = ByteLen(MIB);
 /// Where the block allocation table of a new file lies.
 pub(crate) const BAT_AT: FileOffset = FileOffset(3 * MIB);
-
-/// Logical sectors that one sector bitmap block describes (MS-VHDX 2.4).
-const SECTORS_PER_CHUNK: u64 = 1 << 23;
 
 /// Consecutive present blocks: consecutive on the disk, and in the file too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +57,7 @@ impl Layout {
         let runs = present
             .cell_runs(ByteLen(block_bytes))
             .map(|blocks| {
-                let run = Run { before, blocks };
+                let run = Run { blocks, before };
                 before += run.blocks.end - run.blocks.start;
                 run
             })
@@ -69,7 +65,7 @@ impl Layout {
         Self {
             disk_len: options.size,
             block_bytes,
-            chunk_ratio: SECTORS_PER_CHUNK * u64::from(options.logical_sector_bytes) / block_bytes,
+            chunk_ratio: SECTORS_PER_BITMAP * u64::from(options.logical_sector_bytes) / block_bytes,
             runs,
         }
     }
@@ -78,7 +74,8 @@ impl Layout {
     pub(crate) fn bat_len(&self) -> ByteLen {
         // A fixed or dynamic disk needs no bitmap entry after its last payload entry.
         let last_block = (self.disk_len.0 - 1) / self.block_bytes;
-        ByteLen(((self.bat_index(last_block) + 1) * 8).next_multiple_of(MIB))
+        let entries = self.bat_index(last_block) + 1;
+        ByteLen((entries * size_of::<BatEntry>() as u64).next_multiple_of(MIB))
     }
 
     /// How long the file is: a multiple of 1 MiB, the last block whole.
@@ -137,9 +134,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::Guid;
-
-    const GIB: u64 = 1 << 30;
-    const TIB: u64 = 1 << 40;
+    use crate::format::{GIB, TIB};
 
     fn extent(start: u64, len: u64) -> Extent {
         Extent::new(DiskOffset(start), ByteLen(len)).unwrap()
@@ -177,7 +172,12 @@ mod tests {
 
     #[test]
     fn a_block_that_two_extents_touch_is_allocated_once() {
-        let layout = layout(64 * MIB, 2 * MIB, 512, &[(0, 1), (MIB, 1), (2 * MIB - 1, 2)]);
+        let layout = layout(
+            64 * MIB,
+            2 * MIB,
+            512,
+            &[(0, 1), (MIB, 1), (2 * MIB - 1, 2)],
+        );
         assert_eq!(layout.bat_entries().count(), 2);
     }
 

@@ -15,20 +15,30 @@
 
 #![forbid(unsafe_code)]
 
+mod create;
 mod disk;
+mod encode;
 mod error;
 mod format;
 mod guid;
 mod holes;
+mod layout;
+mod options;
 mod segments;
 mod stamp;
 mod storage;
+mod target;
 mod units;
+mod write_raw;
 
+pub use create::VhdxWriter;
 pub use disk::{Format, Kind, Layer, LogState, OpenOptions, VirtualDisk};
 pub use error::{Error, Mismatch, NotADisk, Part, Reason, Result, Unsupported};
 pub use guid::{Guid, InvalidGuid};
+pub use options::VhdxOptions;
 pub use segments::{FileIndex, Place, Segment, Segments};
 pub use stamp::Stamp;
 pub use storage::{LocalFile, ReadAt};
+pub use target::WriteDisk;
 pub use units::{BlockIndex, FileOffset};
+pub use write_raw::RawWriter;

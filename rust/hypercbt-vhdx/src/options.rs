@@ -1,16 +1,9 @@
 //! What a new VHDX is to be like, and what the format allows.
 
-use std::ops::RangeInclusive;
-
 use hypercbt_extent::ByteLen;
 
+use crate::format::{MAX_BLOCK_BYTES, MAX_DISK_BYTES, MIN_BLOCK_BYTES};
 use crate::{Guid, Reason};
-
-/// A block is a power of two within this range (MS-VHDX 2.6.2.1).
-const BLOCK_BYTES: RangeInclusive<u32> = 1 << 20..=256 << 20;
-
-/// The largest virtual disk (MS-VHDX 2.6.2.2).
-const MAX_DISK: ByteLen = ByteLen(64 << 40);
 
 /// The properties of a new VHDX. Random values are arguments, so that a run can be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +27,10 @@ pub struct VhdxOptions {
 impl VhdxOptions {
     /// Checks every property against the format.
     pub(crate) fn check(&self) -> Result<(), Reason> {
-        if !self.block_bytes.is_power_of_two() || !BLOCK_BYTES.contains(&self.block_bytes) {
+        let block_bytes = u64::from(self.block_bytes);
+        if !block_bytes.is_power_of_two()
+            || !(MIN_BLOCK_BYTES..=MAX_BLOCK_BYTES).contains(&block_bytes)
+        {
             return Err(Reason::BlockSize(self.block_bytes));
         }
         for sector_bytes in [self.logical_sector_bytes, self.physical_sector_bytes] {
@@ -42,7 +38,11 @@ impl VhdxOptions {
                 return Err(Reason::SectorSize(sector_bytes));
             }
         }
-        check_size(self.size, self.logical_sector_bytes, MAX_DISK)
+        check_size(
+            self.size,
+            self.logical_sector_bytes,
+            ByteLen(MAX_DISK_BYTES),
+        )
     }
 }
 
@@ -76,11 +76,17 @@ mod tests {
     #[test]
     fn blocks_are_powers_of_two_from_one_to_256_mebibytes() {
         for block_bytes in [0, MIB / 2, 3 * MIB, 512 * MIB, u32::MAX] {
-            let options = VhdxOptions { block_bytes, ..good() };
+            let options = VhdxOptions {
+                block_bytes,
+                ..good()
+            };
             assert_eq!(options.check(), Err(Reason::BlockSize(block_bytes)));
         }
         for block_bytes in [MIB, 32 * MIB, 256 * MIB] {
-            let options = VhdxOptions { block_bytes, ..good() };
+            let options = VhdxOptions {
+                block_bytes,
+                ..good()
+            };
             assert_eq!(options.check(), Ok(()));
         }
     }
@@ -88,9 +94,15 @@ mod tests {
     #[test]
     fn sectors_are_512_or_4096_bytes() {
         for bytes in [0, 520, 1024, 8192] {
-            let logical = VhdxOptions { logical_sector_bytes: bytes, ..good() };
+            let logical = VhdxOptions {
+                logical_sector_bytes: bytes,
+                ..good()
+            };
             assert_eq!(logical.check(), Err(Reason::SectorSize(bytes)));
-            let physical = VhdxOptions { physical_sector_bytes: bytes, ..good() };
+            let physical = VhdxOptions {
+                physical_sector_bytes: bytes,
+                ..good()
+            };
             assert_eq!(physical.check(), Err(Reason::SectorSize(bytes)));
         }
     }
@@ -98,9 +110,20 @@ mod tests {
     #[test]
     fn a_disk_is_whole_sectors_and_at_most_64_tebibytes() {
         let check = |bytes, logical_sector_bytes| {
-            VhdxOptions { size: ByteLen(bytes), logical_sector_bytes, ..good() }.check()
+            VhdxOptions {
+                size: ByteLen(bytes),
+                logical_sector_bytes,
+                ..good()
+            }
+            .check()
         };
-        for (bytes, sector) in [(0, 512), (513, 512), (4 * KIB + 512, 4096), ((64 << 40) + 512, 512), (u64::MAX, 512)] {
+        for (bytes, sector) in [
+            (0, 512),
+            (513, 512),
+            (4 * KIB + 512, 4096),
+            ((64 << 40) + 512, 512),
+            (u64::MAX, 512),
+        ] {
             assert_eq!(check(bytes, sector), Err(Reason::DiskSize(bytes)));
         }
         for (bytes, sector) in [(512, 512), (4096, 4096), (64 << 40, 512)] {

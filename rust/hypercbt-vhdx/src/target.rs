@@ -101,11 +101,7 @@ pub(crate) fn extent_of_write(
     let len = ByteLen(bytes.len() as u64);
     match at.0.checked_add(len.0) {
         Some(end) if end <= disk_len.0 => Ok(Extent::new(at, len)),
-        _ => Err(Error::OutOfRange {
-            at,
-            len,
-            disk_len,
-        }),
+        _ => Err(Error::OutOfRange { at, len, disk_len }),
     }
 }
 
