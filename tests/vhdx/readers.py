@@ -1,0 +1,95 @@
+"""The readers that every case is held against, behind one face."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from .format import KIB
+from .generator import Image
+from .slow_reader import RefusedError, SlowDisk
+
+
+class Disk(Protocol):
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+class Reader(Protocol):
+    """Opens disks. What it must refuse raises one of `refusals`, and nothing else will do."""
+
+    refusals: tuple[type[Exception], ...]
+
+    def open(
+        self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
+    ) -> Disk: ...
+
+
+class SlowReader:
+    """The second opinion."""
+
+    refusals: tuple[type[Exception], ...] = (RefusedError,)
+
+    def open(
+        self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
+    ) -> Disk:
+        return SlowDisk(path, parents=list(parents), folders=list(folders))
+
+
+class OurDisk:
+    """A `hypercbt.VirtualDisk`, with `read` for `read_at`."""
+
+    def __init__(
+        self, path: Path, parents: Iterable[Path], folders: Iterable[Path]
+    ) -> None:
+        import hypercbt
+
+        self.disk = hypercbt.VirtualDisk.open(
+            str(path),
+            parents=[str(parent) for parent in parents],
+            parent_folders=[str(folder) for folder in folders],
+        )
+        self.size: int = self.disk.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        data: bytes = self.disk.read_at(offset, length)
+        return data
+
+
+class OurReader:
+    """The reader under test."""
+
+    def __init__(self) -> None:
+        import hypercbt.errors
+
+        self.refusals: tuple[type[Exception], ...] = (hypercbt.errors.SourceError,)
+
+    def open(
+        self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
+    ) -> Disk:
+        return OurDisk(path, parents, folders)
+
+
+def check(reader: Reader, path: Path, image: Image, *around: int) -> None:
+    """The disk at `path` has the size of `image` and reads as it: all of it, or around offsets."""
+    disk = reader.open(path)
+    assert disk.size == image.size
+    if not around:
+        assert disk.read(0, image.size) == image.expected(0, image.size)
+    for offset in around:
+        start = max(0, offset - 8 * KIB)
+        length = min(offset + 8 * KIB, image.size) - start
+        assert disk.read(start, length) == image.expected(start, length), (
+            f"around {offset}"
+        )
+
+
+def check_refused(
+    reader: Reader, path: Path, offset: int = 0, length: int = 512
+) -> None:
+    """The file is refused with a typed error: at best when it is opened, at least when read."""
+    with pytest.raises(reader.refusals):
+        reader.open(path).read(offset, length)
