@@ -1,1 +1,45 @@
 """Incremental backups of Hyper-V virtual disks that copy only what changed."""
+
+from hypercbt import errors
+from hypercbt._native import Extents, __version__
+from hypercbt.api import backup_disk
+from hypercbt.disk_file import DiskFile
+from hypercbt.errors import HypercbtError
+from hypercbt.models import (
+    BackupStats,
+    DamagedRecord,
+    DiffReport,
+    DiskDiff,
+    DiskStats,
+    Inspection,
+    RestoreReport,
+    Suspect,
+    VerifyReport,
+    asdict,
+)
+from hypercbt.points import PointDisk, RestorePoint
+from hypercbt.repository import Repository
+from hypercbt.virtual_disk import VirtualDisk
+
+__all__ = [
+    "BackupStats",
+    "DamagedRecord",
+    "DiffReport",
+    "DiskDiff",
+    "DiskFile",
+    "DiskStats",
+    "Extents",
+    "HypercbtError",
+    "Inspection",
+    "PointDisk",
+    "Repository",
+    "RestorePoint",
+    "RestoreReport",
+    "Suspect",
+    "VerifyReport",
+    "VirtualDisk",
+    "__version__",
+    "asdict",
+    "backup_disk",
+    "errors",
+]

@@ -1,0 +1,123 @@
+"""What callers do: back up a disk. The rest hangs on what they get back."""
+
+from contextlib import ExitStack
+from datetime import timedelta
+from os import fspath
+from pathlib import PurePath
+from typing import Literal, TypeAlias
+
+from hypercbt._native import Extents
+from hypercbt.documents import now_microseconds, parse
+from hypercbt.models import Changes, Path, Progress
+from hypercbt.points import RestorePoint, point_from_document
+from hypercbt.repository import Repository
+from hypercbt.virtual_disk import VirtualDisk
+
+AUDIT_PERIOD = timedelta(days=28)
+"""Within this time every chunk that is claimed unchanged is read again, unless told otherwise."""
+
+Audit: TypeAlias = Literal["full", "off"] | timedelta
+
+
+def backup_disk(
+    disk: Path | VirtualDisk,
+    *,
+    repository: Path | Repository,
+    name: str | None = None,
+    full: bool = False,
+    changes: Changes | None = None,
+    since: RestorePoint | str | None = None,
+    new_disk: bool = False,
+    audit: Audit = AUDIT_PERIOD,
+    progress: Progress | None = None,
+) -> RestorePoint:
+    """Back up a disk file and return the new restore point.
+
+    Without `changes` the disk is compared: what is allocated is read, and what the repository does
+    not hold is stored. With `changes` only the chunks that they touch are read, on top of the point
+    `since`, and a slice of the others to see whether the list can be believed.
+
+    Args:
+        disk: The file, or an open disk.
+        repository: The folder, or an open repository.
+        name: Whose restore point this becomes; the file's stem where not given.
+        full: Read everything that is allocated and start a new disk tree.
+        changes: What changed since `since`. Overlaps, order and size do not matter.
+        since: The restore point that the changes are relative to.
+        new_disk: The disk may be another one than at the last point of this name.
+        audit: `full`, `off`, or the time within which everything is read again once.
+        progress: Called now and then; what it raises stops the backup, and nothing is made.
+
+    Raises:
+        ValueError: `changes` without `since` or the reverse, or changes outside the disk.
+        DiskIdentityError: It is another disk than at the last point of this name.
+        SourceChangedError: Somebody wrote to the disk meanwhile.
+    """
+    if (changes is None) != (since is None):
+        raise ValueError(
+            "changes are always relative to a restore point: "
+            "give both `changes` and `since`, or neither"
+        )
+    if full and changes is not None:
+        raise ValueError("a full backup takes no changes")
+    mode, period = _audit(audit)
+    with ExitStack() as stack:
+        repo = _opened(repository, stack)
+        since_id = None if since is None else _point_id(since, repo)
+        source = disk
+        if not isinstance(source, VirtualDisk):
+            source = stack.enter_context(VirtualDisk.open(source))
+        stem = PurePath(fspath(source.path)).stem
+        document = repo.native.backup_disk(
+            source.native,
+            name=_checked_name(stem if name is None else name),
+            disk_name=stem,
+            created=now_microseconds(),
+            full=full,
+            changes=None if changes is None else _extents(changes),
+            since=since_id,
+            new_disk=new_disk,
+            audit=mode,
+            audit_period_seconds=period,
+            progress=progress,
+        )
+        return point_from_document(parse(document), repo.native)
+
+
+def _opened(repository: Path | Repository, stack: ExitStack) -> Repository:
+    """Return an open repository; one that is opened here is closed with `stack`."""
+    if isinstance(repository, Repository):
+        return repository
+    return stack.enter_context(Repository.open(repository))
+
+
+def _point_id(point: RestorePoint | str, repository: Repository) -> str:
+    """Return the id. A point that a caller holds may have been deleted since: the core looks."""
+    return point.id if isinstance(point, RestorePoint) else repository.point(point).id
+
+
+def _extents(changes: Changes) -> Extents:
+    return changes if isinstance(changes, Extents) else Extents(changes)
+
+
+def _checked_name(name: str) -> str:
+    if not name or not name.isprintable() or name != name.strip():
+        raise ValueError(
+            f"{name!r} is no name: it needs letters, and no white space around it"
+        )
+    return name
+
+
+def _audit(audit: Audit) -> tuple[str, int]:
+    """Return the mode and the period in seconds, as the core takes them."""
+    default = int(AUDIT_PERIOD.total_seconds())
+    if isinstance(audit, timedelta):
+        seconds = int(audit.total_seconds())
+        if seconds <= 0:
+            raise ValueError("the period of the audit must be at least one second")
+        return "rotate", seconds
+    if audit not in ("full", "off"):
+        raise ValueError(
+            f"{audit!r} is no way to audit; say 'full', 'off' or a timedelta"
+        )
+    return audit, default
