@@ -5,7 +5,7 @@ use std::io;
 use crate::{ChunkId, NodeId, PointId};
 
 /// The result of a call into the repository.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a repository could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +82,65 @@ pub enum Error {
         /// The run.
         id: PointId,
     },
+    /// A pack has no room for another record. It can still be finished.
+    #[error("a pack cannot grow past 512 MiB")]
+    PackFull,
+    /// A tree builder was told of a chunk behind its back, or past the end of the disk.
+    #[error(
+        "chunk {chunk} of a disk tree came where only chunks from {from} up to {end} can follow"
+    )]
+    TreeOrder {
+        /// The chunk.
+        chunk: u64,
+        /// The first that can follow.
+        from: u64,
+        /// One past the last chunk of the disk.
+        end: u64,
+    },
+    /// A tree builder was given the tree of a larger disk to start from.
+    #[error("a disk tree of {chunks} chunks cannot start from one of {base_chunks}")]
+    TreeShrank {
+        /// Chunks of the new disk.
+        chunks: u64,
+        /// Chunks of the disk to start from.
+        base_chunks: u64,
+    },
     /// A value that the caller gave is not allowed.
     #[error("chunk size {chunk_bytes} is not a power of two from 64 KiB to 4 MiB")]
     ChunkSize {
         /// What was asked for.
         chunk_bytes: u64,
     },
+}
+
+impl Error {
+    /// Makes an error of the storage's, with what was tried and where.
+    pub(crate) fn storage(
+        action: &'static str,
+        name: impl ToString,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Storage {
+            action,
+            name: name.to_string(),
+            source,
+        }
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Storage { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    pub(crate) fn is_already_exists(&self) -> bool {
+        matches!(self, Self::Storage { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
+    /// Makes an error of an object that does not hold what was written.
+    pub(crate) fn damaged(name: &str, reason: Damage) -> Self {
+        Self::Damaged {
+            name: name.to_string(),
+            reason,
+        }
+    }
 }
 
 /// What does not check in an object.

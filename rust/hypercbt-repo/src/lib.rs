@@ -4,18 +4,45 @@
 
 #![forbid(unsafe_code)]
 
+mod baseline;
+pub mod codec;
+mod config;
+mod damage;
 mod error;
+mod faulty;
 mod id;
+mod lease;
+mod local;
 mod memory;
+mod name;
+mod object;
+pub mod pack;
 mod place;
 mod point;
+mod points;
+mod probe;
+mod record;
+mod repository;
 mod storage;
+mod suspect;
 mod timestamp;
 
+pub use baseline::{Baseline, BaselineDisk};
+pub use config::Config;
+pub use damage::{DamageList, DamagedPlace};
 pub use error::{Damage, Error, Result};
+pub use faulty::{Call, Fault, FaultyStorage};
 pub use id::{ChunkId, InvalidId, NodeId, PackName, PointId, RepositoryId, RunId, SegmentName};
+pub use lease::{Base, Closed, Lease, Outcome, Tombstone};
+pub use local::LocalStorage;
 pub use memory::MemoryStorage;
+pub use object::{ObjectKind, open as open_object, seal as seal_object};
 pub use place::{IndexEntry, Location, RecordKind};
 pub use point::*;
+pub use record::{
+    Codec, MAX_CHUNK_BYTES, MAX_NODE_BYTES, RECORD_HEADER_BYTES, Record, RecordHeader,
+};
+pub use repository::{CreateOptions, Repository};
 pub use storage::{Storage, Upload};
+pub use suspect::Suspect;
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -1,9 +1,12 @@
 //! Where a chunk or a tree node stands.
 
+use serde::{Deserialize, Serialize};
+
 use crate::PackName;
 
 /// What a record of a pack holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum RecordKind {
     /// A piece of a disk.

@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, PointId, Timestamp};
+use crate::{Damage, NodeId, PointId, Timestamp};
+
+/// No size or offset is larger, so that they fit every JSON reader's signed integers.
+const MOST_BYTES: u64 = i64::MAX as u64;
 
 /// One machine at one moment. Always whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,34 @@ pub struct RestorePoint {
     pub elapsed_micros: u64,
     /// The disks, in order of `index`.
     pub disks: Vec<PointDisk>,
+}
+
+impl RestorePoint {
+    /// Whether this can be the restore point of this id: what a hash cannot tell.
+    pub(crate) fn check(&self, id: PointId) -> Result<(), Damage> {
+        if self.id != id {
+            return Err(Damage::Id);
+        }
+        let numbered = self
+            .disks
+            .iter()
+            .zip(0..)
+            .all(|(disk, index)| disk.index == index);
+        let possible = |disk: &PointDisk| {
+            let spans = &disk.audit.read;
+            disk.size <= MOST_BYTES
+                && spans.len() <= AuditState::MOST_SPANS
+                && spans.iter().all(|span| span.from < span.to)
+                && spans
+                    .windows(2)
+                    .all(|pair| matches!(pair, [one, next] if one.to <= next.from))
+        };
+        if numbered && self.disks.iter().all(possible) {
+            Ok(())
+        } else {
+            Err(Damage::Field)
+        }
+    }
 }
 
 /// One disk of a restore point.
@@ -113,6 +144,11 @@ pub struct AuditState {
     pub owed_chunks: u64,
     /// When each stretch of the disk was last read physically: sorted, disjoint, covering, at most 64.
     pub read: Vec<AuditSpan>,
+}
+
+impl AuditState {
+    /// More stretches than this are joined, and keep the older time.
+    pub const MOST_SPANS: usize = 64;
 }
 
 /// A stretch of chunks, all of them read at this time or later.

@@ -1,0 +1,125 @@
+//! The restore points of a repository: listing, finding, deleting, and fencing what will never become one.
+
+use crate::{
+    Baseline, Damage, Error, PointId, Repository, RestorePoint, Result, RunId, Storage, Timestamp,
+    Tombstone,
+    name::{self, POINTS},
+    object::{self, ObjectKind},
+};
+
+/// What stands under the name of a restore point.
+#[derive(Debug)]
+pub(crate) enum Named {
+    Point(Box<RestorePoint>),
+    Tombstone,
+}
+
+impl Repository {
+    /// The restore points, newest first in order of commit.
+    ///
+    /// A damaged one does not hide the others: [`Self::points_with_damage`] tells of it.
+    pub fn points(&self) -> Result<Vec<RestorePoint>> {
+        self.points_with_damage().map(|(points, _)| points)
+    }
+
+    /// The restore points, newest first, and why others could not be read.
+    pub fn points_with_damage(&self) -> Result<(Vec<RestorePoint>, Vec<Error>)> {
+        let storage = &**self.storage();
+        let (mut points, mut unreadable) = (Vec::new(), Vec::new());
+        for (name, _) in storage
+            .list(POINTS)
+            .map_err(Error::storage("list", POINTS))?
+        {
+            let Some(id) = name::id(&name) else { continue };
+            match named(storage, id) {
+                Ok(Some(Named::Point(point))) => points.push(*point),
+                Ok(Some(Named::Tombstone) | None) => {}
+                Err(error) => unreadable.push(error),
+            }
+        }
+        points.sort_by_key(|point| std::cmp::Reverse((point.sequence, point.created, point.id)));
+        Ok((points, unreadable))
+    }
+
+    /// One restore point.
+    ///
+    /// # Errors
+    /// [`Error::PointNotFound`] if there is none of this id.
+    pub fn point(&self, id: PointId) -> Result<RestorePoint> {
+        match named(&**self.storage(), id)? {
+            Some(Named::Point(point)) => Ok(*point),
+            _ => Err(Error::PointNotFound { id: id.to_string() }),
+        }
+    }
+
+    /// Removes a restore point, its baseline, and the suspects that concern no other restore point. What it
+    /// alone refers to stays in the packs until they are collected.
+    ///
+    /// A damaged one can be deleted too.
+    ///
+    /// # Errors
+    /// [`Error::PointNotFound`] if there is none of this id.
+    pub fn delete_point(&self, id: PointId) -> Result<()> {
+        let storage = &**self.storage();
+        match named(storage, id) {
+            Ok(Some(Named::Point(_))) | Err(Error::Damaged { .. }) => {}
+            Ok(_) => return Err(Error::PointNotFound { id: id.to_string() }),
+            Err(error) => return Err(error),
+        }
+        // The baseline first: cut off here, the point is whole and only slower to build on.
+        for name in [name::baseline(id), name::point(id)] {
+            storage
+                .delete(&name)
+                .map_err(Error::storage("delete", &name))?;
+        }
+        self.remove_outlived_suspects()
+    }
+
+    /// What a later incremental can start from at this point, if anything.
+    pub fn baseline(&self, id: PointId) -> Result<Option<Baseline>> {
+        let name = name::baseline(id);
+        let found = object::find::<Baseline>(&**self.storage(), &name, ObjectKind::Baseline)?;
+        match found {
+            Some(baseline) if baseline.point != id => Err(Error::damaged(&name, Damage::Id)),
+            found => Ok(found),
+        }
+    }
+
+    /// Declares a run dead: it can make no restore point from now on. False if it already has made it.
+    ///
+    /// Both create the same name exclusively, so whoever is first has won, and nobody has to look before.
+    pub fn fence(&self, run: RunId, created: Timestamp) -> Result<bool> {
+        let (storage, name) = (&**self.storage(), name::point(run));
+        match object::create(
+            storage,
+            &name,
+            ObjectKind::Tombstone,
+            &Tombstone { run, created },
+        ) {
+            Err(error) if error.is_already_exists() => {
+                Ok(matches!(named(storage, run)?, Some(Named::Tombstone)))
+            }
+            made => made.map(|()| true),
+        }
+    }
+}
+
+/// Reads what stands under the name of this restore point.
+pub(crate) fn named(storage: &dyn Storage, id: PointId) -> Result<Option<Named>> {
+    let name = name::point(id);
+    let bytes = match object::read(storage, &name) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        other => other?,
+    };
+    match object::open(&name, &bytes)? {
+        (ObjectKind::Point, payload) => {
+            let point: RestorePoint = object::parse(&name, payload)?;
+            point
+                .check(id)
+                .map_err(|reason| Error::damaged(&name, reason))?;
+            Ok(Some(Named::Point(Box::new(point))))
+        }
+        (ObjectKind::Tombstone, _) => Ok(Some(Named::Tombstone)),
+        _ => Err(Error::damaged(&name, Damage::Field)),
+    }
+}
