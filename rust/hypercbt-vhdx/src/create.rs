@@ -69,39 +69,7 @@ impl VhdxWriter {
     ///
     /// The file is then no disk, and of no further use.
     pub fn finish(self) -> Result<()> {
-        self.file.sync()?;
-        self.file
-            .write_at(METADATA_AT, &encode::metadata(&self.options))?;
-        self.write_bat()?;
-        let regions = encode::region_table(self.layout.bat_len());
-        for at in REGION_TABLE_OFFSETS {
-            self.file.write_at(FileOffset(at), &regions)?;
-        }
-        self.file.sync()?;
-        for (at, number) in HEADER_OFFSETS.into_iter().zip(1..) {
-            let header = encode::header(&self.options, number);
-            self.file.write_at(FileOffset(at), header.as_bytes())?;
-        }
-        self.file.sync()
-    }
-
-    /// Writes the pages of the table that name a block; the others are zeros already.
-    fn write_bat(&self) -> Result<()> {
-        let page_of = |index: &u64| index / BAT_PAGE_ENTRIES as u64;
-        let mut entries = self.layout.bat_entries().peekable();
-        let mut table = vec![BatEntry::new_zeroed(); BAT_PAGE_ENTRIES];
-        while let Some(page) = entries.peek().map(|(index, _)| page_of(index)) {
-            table.fill(BatEntry::new_zeroed());
-            let first = page * BAT_PAGE_ENTRIES as u64;
-            while let Some((index, at)) = entries.next_if(|(index, _)| page_of(index) == page) {
-                let place = usize::try_from(index - first).ok();
-                let entry = place.and_then(|place| table.get_mut(place));
-                *entry.expect("an entry is on its page") = encode::present(at);
-            }
-            let at = FileOffset(BAT_AT.0 + first * size_of::<BatEntry>() as u64);
-            self.file.write_at(at, table.as_bytes())?;
-        }
-        Ok(())
+        complete(&self.file, &self.options, &self.layout)
     }
 }
 
@@ -117,5 +85,174 @@ impl WriteDisk for VhdxWriter {
             extent,
         })?;
         self.file.write_at(place, bytes)
+    }
+}
+
+/// What the disk is completed in.
+trait Medium {
+    fn write_at(&self, at: FileOffset, bytes: &[u8]) -> Result<()>;
+    fn sync(&self) -> Result<()>;
+}
+
+impl Medium for NewFile {
+    fn write_at(&self, at: FileOffset, bytes: &[u8]) -> Result<()> {
+        Self::write_at(self, at, bytes)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Self::sync(self)
+    }
+}
+
+/// Turns a file that holds the payload into a disk.
+fn complete(file: &impl Medium, options: &VhdxOptions, layout: &Layout) -> Result<()> {
+    file.sync()?;
+    file.write_at(METADATA_AT, &encode::metadata(options))?;
+    write_bat(file, layout)?;
+    let regions = encode::region_table(layout.bat_len());
+    for at in REGION_TABLE_OFFSETS {
+        file.write_at(FileOffset(at), &regions)?;
+    }
+    file.sync()?;
+    for (at, number) in HEADER_OFFSETS.into_iter().zip(1..) {
+        file.write_at(FileOffset(at), encode::header(options, number).as_bytes())?;
+    }
+    file.sync()
+}
+
+/// Writes the pages of the table that name a block; the others are zeros already.
+fn write_bat(file: &impl Medium, layout: &Layout) -> Result<()> {
+    let page_of = |index: &u64| index / BAT_PAGE_ENTRIES as u64;
+    let mut entries = layout.bat_entries().peekable();
+    let mut table = vec![BatEntry::new_zeroed(); BAT_PAGE_ENTRIES];
+    while let Some(page) = entries.peek().map(|(index, _)| page_of(index)) {
+        table.fill(BatEntry::new_zeroed());
+        let first = page * BAT_PAGE_ENTRIES as u64;
+        while let Some((index, at)) = entries.next_if(|(index, _)| page_of(index) == page) {
+            let place = usize::try_from(index - first).ok();
+            let entry = place.and_then(|place| table.get_mut(place));
+            *entry.expect("an entry is on its page") = encode::present(at);
+        }
+        let at = FileOffset(BAT_AT.0 + first * size_of::<BatEntry>() as u64);
+        file.write_at(at, table.as_bytes())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Guid;
+    use hypercbt_extent::{ByteLen, Extent};
+    use std::cell::RefCell;
+    use std::io;
+
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Step {
+        Write { at: u64, len: usize },
+        Sync,
+    }
+
+    /// Notes what is done to it, and fails from the step `fails_at` on.
+    struct Diary {
+        steps: RefCell<Vec<Step>>,
+        fails_at: usize,
+    }
+
+    impl Diary {
+        fn new(fails_at: usize) -> Self {
+            let steps = RefCell::default();
+            Self { steps, fails_at }
+        }
+
+        fn note(&self, step: Step) -> Result<()> {
+            self.steps.borrow_mut().push(step);
+            if self.steps.borrow().len() > self.fails_at {
+                let file = "disk".into();
+                let source = io::ErrorKind::StorageFull.into();
+                return Err(Error::Sync { file, source });
+            }
+            Ok(())
+        }
+    }
+
+    impl Medium for Diary {
+        fn write_at(&self, FileOffset(at): FileOffset, bytes: &[u8]) -> Result<()> {
+            let len = bytes.len();
+            self.note(Step::Write { at, len })
+        }
+
+        fn sync(&self) -> Result<()> {
+            self.note(Step::Sync)
+        }
+    }
+
+    fn disk(size: u64, block_bytes: u32, present: &[u64]) -> (VhdxOptions, Layout) {
+        let options = VhdxOptions {
+            size: ByteLen(size),
+            block_bytes,
+            logical_sector_bytes: 512,
+            physical_sector_bytes: 4096,
+            disk_id: Guid([1; 16]),
+            file_write_guid: Guid([2; 16]),
+            data_write_guid: Guid([3; 16]),
+        };
+        let present: Extents = present
+            .iter()
+            .filter_map(|at| Extent::new(DiskOffset(*at), ByteLen(512)))
+            .collect();
+        let layout = Layout::new(&options, &present);
+        (options, layout)
+    }
+
+    #[test]
+    fn the_headers_come_last_and_each_stage_is_durable_before_the_next() {
+        let (options, layout) = disk(64 * MIB, 2 << 20, &[0]);
+        let diary = Diary::new(usize::MAX);
+        complete(&diary, &options, &layout).unwrap();
+        let write = |at, len| Step::Write { at, len };
+        let expected = [
+            Step::Sync, // the payload
+            write(2 * MIB, 64 * 1024 + 40),
+            write(3 * MIB, 64 * 1024),
+            write(192 * KIB, 64 * 1024),
+            write(256 * KIB, 64 * 1024),
+            Step::Sync,
+            write(64 * KIB, 4096),
+            write(128 * KIB, 4096),
+            Step::Sync,
+        ];
+        assert_eq!(*diary.steps.borrow(), expected);
+    }
+
+    #[test]
+    fn after_a_failure_nothing_more_is_written_and_no_sync_is_repeated() {
+        let (options, layout) = disk(64 * MIB, 2 << 20, &[0]);
+        for fails_at in 0..9 {
+            let diary = Diary::new(fails_at);
+            complete(&diary, &options, &layout).unwrap_err();
+            assert_eq!(diary.steps.borrow().len(), fails_at + 1);
+        }
+    }
+
+    #[test]
+    fn pages_of_the_table_that_name_no_block_are_not_written() {
+        // Two blocks on the first page, none on the next ones, one on the last of 513 MiB.
+        let (options, layout) = disk(64 << 40, 1 << 20, &[0, 5 * MIB, (64 << 40) - 512]);
+        let diary = Diary::new(usize::MAX);
+        complete(&diary, &options, &layout).unwrap();
+        let table: Vec<u64> = diary
+            .steps
+            .borrow()
+            .iter()
+            .filter_map(|step| match step {
+                Step::Write { at, .. } if *at >= 3 * MIB => Some(*at - 3 * MIB),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(table, [0, 67_125_246 / 8192 * 8192 * 8]);
     }
 }
