@@ -108,7 +108,7 @@ def run(
     return [
         Entry(
             sequence=sequence + number,
-            tail=(at if tail is None else tail) % log_bytes,
+            tail=at % log_bytes if tail is None else tail,
             flushed=file_bytes if flushed is None else flushed,
             last=file_bytes if last is None else last,
             writes=tuple(step),
