@@ -25,7 +25,7 @@ def backup_disk(
     repository: Path | Repository,
     name: str | None = None,
     full: bool = False,
-    changes: Changes | None = None,
+    changes: "Changes | None" = None,
     since: RestorePoint | str | None = None,
     new_disk: bool = False,
     audit: Audit = AUDIT_PERIOD,
@@ -96,7 +96,7 @@ def _point_id(point: RestorePoint | str, repository: Repository) -> str:
     return point.id if isinstance(point, RestorePoint) else repository.point(point).id
 
 
-def _extents(changes: Changes) -> Extents:
+def _extents(changes: "Changes") -> Extents:
     return changes if isinstance(changes, Extents) else Extents(changes)
 
 

@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from os import PathLike
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from hypercbt._native import Extents
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 FORMAT = 1
 """The number of the JSON form. A field may be added without a new number, never removed."""
 
-Changes: TypeAlias = "Extents | Iterable[tuple[int, int]]"
+Changes: TypeAlias = "Extents | Iterable[tuple[int, int]] | Buffer"
 """Changed extents: `Extents`, (offset, length) pairs, or an (n, 2) buffer of uint64."""
 
 Path: TypeAlias = str | PathLike[str]

@@ -45,7 +45,7 @@ class PointDisk:
     """The restore point whose disk tree was patched, if one was."""
     stats: DiskStats
     _point: str = field(repr=False)
-    _native: _native.Repository = field(repr=False, compare=False)
+    _repository: _native.Repository = field(repr=False, compare=False)
 
     def open(self) -> DiskFile:
         """Open the disk as a seekable, readable binary file with its own cursor.
@@ -55,7 +55,7 @@ class PointDisk:
             ...     file.seek(1 << 20)
             ...     file.read(512)
         """
-        return DiskFile(self._native.disk(self._point, self.index))
+        return DiskFile(self._repository.disk(self._point, self.index))
 
     def restore(
         self,
@@ -81,7 +81,7 @@ class PointDisk:
         """
         output = fspath(path)
         document = parse(
-            self._native.restore_disk(
+            self._repository.restore_disk(
                 self._point,
                 self.index,
                 output,
@@ -258,7 +258,7 @@ def _disk_from_document(
             **_known(document["stats"]),
         ),
         _point=point,
-        _native=repository,
+        _repository=repository,
     )
 
 

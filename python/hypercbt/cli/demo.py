@@ -1,0 +1,87 @@
+"""`hypercbt demo`."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hypercbt.cli.options import Json, parse_size
+from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
+from hypercbt.cli.text import rate, size
+from hypercbt.demo import DemoReport, run_demo
+from hypercbt.demo.picture import CHANGED, CLAIMED, LEGEND, UNCHANGED
+from hypercbt.models import asdict
+
+COLOURS = {CHANGED: "bold red", CLAIMED: "yellow", UNCHANGED: "green"}
+
+
+def demo(*, sample: str = "256MiB", json: Json = False) -> Outcome:
+    """Back up a disk with a real file system, change it, and restore every point.
+
+    Args:
+        sample: How much of this machine's files go on the disk.
+    """
+    console = Console(stderr=True, markup=False, highlight=False)
+    report = run_demo(
+        say=lambda line: console.print(f"{line} …", soft_wrap=True),
+        sample_bytes=parse_size(sample),
+    )
+    return Outcome(
+        asdict(report) | {"passed": report.passed},
+        lambda out: _print(out, report),
+        DONE if report.passed else DAMAGED,
+    )
+
+
+def _print(console: Console, report: DemoReport) -> None:
+    if report.note:
+        console.print(f"note: {report.note}", soft_wrap=True)
+    console.print(
+        f"\na {size(report.disk_bytes)} VHDX with {report.file_system}: {report.files} files, "
+        f"{size(report.files_bytes)}. Between the first and the second backup the guest added "
+        f"{report.added} files, rewrote {report.rewritten}, deleted {report.deleted} and overwrote "
+        f"{report.pages} pages of a database: {size(report.changed_bytes)} changed.\n",
+        soft_wrap=True,
+    )
+    console.print(_steps(report))
+    console.print("\nwhere the disk changed:")
+    for row in report.map:
+        line = Text("  ")
+        for cell in row:
+            line.append(cell, COLOURS.get(cell, "dim"))
+        console.print(line)
+    console.print(f"  {LEGEND}\n")
+    for check in report.checks:
+        verdict = (
+            Text("ok    ", "green") if check.passed else Text("FAILED", "bold red")
+        )
+        console.print(Text.assemble(verdict, f" {check.what}"))
+        if check.detail:
+            console.print(f"       {check.detail}", soft_wrap=True)
+    console.print(f"\n{report.elapsed_seconds:.0f} s in all")
+
+
+def _steps(report: DemoReport) -> Table:
+    table = Table(
+        "backup",
+        "method",
+        "claimed changed",
+        "read",
+        "new",
+        "stored",
+        "seconds",
+        "MB/s",
+    )
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for step in report.steps:
+        table.add_row(
+            step.what,
+            step.method,
+            size(step.claimed_bytes),
+            size(step.read_bytes),
+            size(step.new_bytes),
+            size(step.stored_bytes),
+            f"{step.elapsed_seconds:.2f}",
+            rate(step.read_bytes, step.elapsed_seconds),
+        )
+    return table

@@ -1,0 +1,129 @@
+"""The entry point: runs one command and turns whatever happens into an exit code.
+
+cyclopts parses, because every way to misuse it is one public exception that it hands back (exit 2,
+and a JSON document where one was asked for), and help comes from the docstrings.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.text import Text
+
+from hypercbt import __version__
+from hypercbt.cli import backup, demo, inspect, points, repository, restore
+from hypercbt.cli.outcome import (
+    BROKEN_PIPE,
+    FAILED,
+    INTERRUPTED,
+    MISUSE,
+    Outcome,
+    error_document,
+)
+from hypercbt.errors import HypercbtError
+
+app = App(
+    name="hypercbt",
+    help="Incremental backups of Hyper-V virtual disks that copy only what changed.",
+    version=__version__,
+    # A flag is said or not: no --no-json.
+    default_parameter=Parameter(negative=()),
+    help_format="plaintext",
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+    # Our own handling leaves nothing half-made and keeps the promise of --json.
+    suppress_keyboard_interrupt=False,
+)
+for command, name in (
+    (repository.init, "init"),
+    (backup.backup, "backup"),
+    (points.points, "points"),
+    (points.show, "show"),
+    (points.diff, "diff"),
+    (restore.restore, "restore"),
+    (repository.verify, "verify"),
+    (points.delete, "delete"),
+    (inspect.inspect, "inspect"),
+    (demo.demo, "demo"),
+):
+    app.command(command, name=name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    wants_json = "--json" in arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        outcome = app(arguments)
+        if not isinstance(outcome, Outcome):  # --help and --version print by themselves
+            return 0
+        _print(outcome, wants_json)
+    except BrokenPipeError:
+        _drop_stdout()
+        return BROKEN_PIPE
+    except (Exception, KeyboardInterrupt) as error:
+        return _fail(error, wants_json)
+    return outcome.exit_code
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of an exception: ours say it themselves."""
+    if isinstance(error, HypercbtError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, CycloptsError | ValueError | TypeError):
+        return MISUSE
+    return FAILED
+
+
+def _fail(error: BaseException, wants_json: bool) -> int:
+    """Say what went wrong, on both streams, and return the exit code."""
+    exit_code = exit_code_of(error)
+    message = str(error) or "interrupted"
+    expected = HypercbtError | CycloptsError | ValueError | OSError | KeyboardInterrupt
+    if not isinstance(error, expected):
+        traceback.print_exception(error)  # our bug: somebody will want to know where
+    Console(stderr=True, markup=False).print(
+        Text.assemble(("error: ", "bold red"), message), soft_wrap=True
+    )
+    if wants_json:
+        try:
+            _print_json(error_document(error, exit_code))
+        except BrokenPipeError:
+            _drop_stdout()
+    return exit_code
+
+
+def _print(outcome: Outcome, wants_json: bool) -> None:
+    if wants_json:
+        _print_json(outcome.document)
+        return
+    # Where nobody watches, a line is as long as it is: what reads us may be grep.
+    width = None if sys.stdout.isatty() else 200
+    outcome.render(Console(highlight=False, markup=False, width=width))
+    sys.stdout.flush()
+
+
+def _print_json(document: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def _drop_stdout() -> None:
+    """Let the interpreter's last flush go nowhere instead of failing once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Stop as Ctrl-C does: temporary files go, finished packs keep their index."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,42 @@
+"""What a command hands back, and how it reaches standard output."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from hypercbt.models import FORMAT
+
+DONE = 0
+FAILED = 1
+MISUSE = 2
+DAMAGED = 3
+FINDING = 5
+"""Done, but with something that somebody must read."""
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as every shell says it."""
+BROKEN_PIPE = 141
+"""128 and the number of SIGPIPE: whoever read our output has gone."""
+
+Render = Callable[[Console], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One command's result: the document for programs, the text for people."""
+
+    document: dict[str, object]
+    render: Render
+    exit_code: int = DONE
+
+
+def error_document(error: BaseException, exit_code: int) -> dict[str, object]:
+    """Return the one document that a failed command prints with `--json`."""
+    return {
+        "format": FORMAT,
+        "error": {
+            "type": type(error).__name__,
+            "message": str(error) or type(error).__name__,
+            "exit_code": exit_code,
+        },
+    }

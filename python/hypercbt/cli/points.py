@@ -1,0 +1,149 @@
+"""`hypercbt points`, `show`, `diff` and `delete`."""
+
+from rich.console import Console
+from rich.table import Table
+
+from hypercbt.cli.backup import print_stats
+from hypercbt.cli.options import Json, RepositoryPath
+from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
+from hypercbt.cli.text import moment, size
+from hypercbt.models import FORMAT, DiffReport, Suspect, asdict, to_json
+from hypercbt.points import RestorePoint
+from hypercbt.repository import Repository
+
+SHORT_ID = 12
+"""Enough of an id to be unique among people's restore points."""
+
+
+def points(
+    name: str | None = None, /, *, repository: RepositoryPath, json: Json = False
+) -> Outcome:
+    """List the restore points, newest first.
+
+    Args:
+        name: Only those of this name.
+    """
+    with Repository.open(repository) as opened:
+        found = opened.points(name)
+        damaged = opened.damaged_points()
+        suspects = opened.suspects()
+    document: dict[str, object] = {
+        "format": FORMAT,
+        "points": to_json(found),
+        "damaged": damaged,
+        "suspects": to_json(suspects),
+    }
+    return Outcome(
+        document,
+        lambda console: _print_points(console, found, damaged, suspects),
+        DAMAGED if damaged else DONE,
+    )
+
+
+def show(point: str, /, *, repository: RepositoryPath, json: Json = False) -> Outcome:
+    """Show one restore point.
+
+    Args:
+        point: Its id, a unique prefix of it, or NAME@latest.
+    """
+    with Repository.open(repository) as opened:
+        found = opened.point(point)
+    return Outcome(asdict(found), lambda console: _print_point(console, found))
+
+
+def diff(
+    first: str, second: str, /, *, repository: RepositoryPath, json: Json = False
+) -> Outcome:
+    """Show where two restore points differ.
+
+    Args:
+        first: A restore point: its id, a unique prefix of it, or NAME@latest.
+        second: Another one.
+    """
+    with Repository.open(repository) as opened:
+        report = opened.diff(first, second)
+    return Outcome(_diff_document(report), lambda console: _print_diff(console, report))
+
+
+def delete(point: str, /, *, repository: RepositoryPath, json: Json = False) -> Outcome:
+    """Delete one restore point. What it shares with others stays.
+
+    Args:
+        point: Its id, a unique prefix of it, or NAME@latest.
+    """
+    with Repository.open(repository) as opened:
+        found = opened.point(point)
+        opened.delete(found)
+    return Outcome(
+        {"format": FORMAT, "restore_point": found.id, "name": found.name},
+        lambda console: console.print(
+            f"deleted restore point {found.id} of {found.name}", soft_wrap=True
+        ),
+    )
+
+
+def _diff_document(report: DiffReport) -> dict[str, object]:
+    disks = [
+        {"disk": disk.disk, "index": disk.index, "changed_bytes": disk.changed_bytes}
+        | {"extents": to_json(disk.extents)}
+        for disk in report.disks
+    ]
+    return {
+        "format": FORMAT,
+        "first": report.first,
+        "second": report.second,
+        "disks": disks,
+    }
+
+
+def _print_points(
+    console: Console,
+    found: list[RestorePoint],
+    damaged: list[str],
+    suspects: list[Suspect],
+) -> None:
+    table = Table("id", "name", "created", "disks", "size", "method", "read", "stored")
+    for point in found:
+        table.add_row(
+            point.id[:SHORT_ID],
+            point.name,
+            moment(point.created),
+            str(len(point.disks)),
+            size(sum(disk.size for disk in point.disks)),
+            ", ".join(sorted({disk.stats.method for disk in point.disks})),
+            size(point.stats.read_bytes),
+            size(point.stats.stored_bytes),
+        )
+    console.print(table if found else "no restore points")
+    for line in damaged:
+        console.print(f"damaged: {line}", soft_wrap=True)
+    for suspect in suspects:
+        console.print(
+            f"suspect: {len(suspect.extents)} extents of disk {suspect.disk} of {suspect.machine} "
+            f"may be wrong in the points {suspect.first} to {suspect.last}",
+            soft_wrap=True,
+        )
+
+
+def _print_point(console: Console, point: RestorePoint) -> None:
+    print_stats(console, point.stats)
+    console.print(
+        f"made {moment(point.created)} in {point.stats.elapsed_seconds:.1f} s"
+    )
+    for disk in point.disks:
+        base = f", on top of {disk.base}" if disk.base else ""
+        identity = f", id {disk.disk_id}" if disk.disk_id else ""
+        console.print(
+            f"disk {disk.index}: {disk.name}, {size(disk.size)} from {disk.format}{identity}{base}",
+            soft_wrap=True,
+        )
+
+
+def _print_diff(console: Console, report: DiffReport) -> None:
+    for disk in report.disks:
+        console.print(
+            f"disk {disk.index}, {disk.disk}: {size(disk.changed_bytes)} differ "
+            f"in {len(disk.extents)} extents"
+        )
+        for offset, length in disk.extents:
+            console.print(f"{offset:>20} {length:>14}")
