@@ -11,6 +11,7 @@ mod damage;
 mod error;
 mod faulty;
 mod id;
+pub mod index;
 mod lease;
 mod local;
 mod memory;
@@ -26,6 +27,7 @@ mod repository;
 mod storage;
 mod suspect;
 mod timestamp;
+pub mod tree;
 
 pub use baseline::{Baseline, BaselineDisk};
 pub use config::Config;
