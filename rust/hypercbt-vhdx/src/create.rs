@@ -152,7 +152,7 @@ mod tests {
 
     #[derive(Debug, PartialEq, Eq)]
     enum Step {
-        Write { at: u64, len: usize },
+        Write { at: u64, bytes: Vec<u8> },
         Sync,
     }
 
@@ -181,8 +181,8 @@ mod tests {
 
     impl Medium for Diary {
         fn write_at(&self, FileOffset(at): FileOffset, bytes: &[u8]) -> Result<()> {
-            let len = bytes.len();
-            self.note(Step::Write { at, len })
+            let bytes = bytes.to_vec();
+            self.note(Step::Write { at, bytes })
         }
 
         fn sync(&self) -> Result<()> {
@@ -213,19 +213,22 @@ mod tests {
         let (options, layout) = disk(64 * MIB, 2 << 20, &[0]);
         let diary = Diary::new(usize::MAX);
         complete(&diary, &options, &layout).unwrap();
-        let write = |at, len| Step::Write { at, len };
+        let steps = diary.steps.into_inner().into_iter().map(|step| match step {
+            Step::Write { at, bytes } => Some((at, bytes.len())),
+            Step::Sync => None,
+        });
         let expected = [
-            Step::Sync, // the payload
-            write(2 * MIB, 64 * 1024 + 40),
-            write(3 * MIB, 64 * 1024),
-            write(192 * KIB, 64 * 1024),
-            write(256 * KIB, 64 * 1024),
-            Step::Sync,
-            write(64 * KIB, 4096),
-            write(128 * KIB, 4096),
-            Step::Sync,
+            None, // the payload is durable
+            Some((2 * MIB, 64 * 1024 + 40)),
+            Some((3 * MIB, 64 * 1024)),
+            Some((192 * KIB, 64 * 1024)),
+            Some((256 * KIB, 64 * 1024)),
+            None,
+            Some((64 * KIB, 4096)),
+            Some((128 * KIB, 4096)),
+            None,
         ];
-        assert_eq!(*diary.steps.borrow(), expected);
+        assert!(steps.eq(expected));
     }
 
     #[test]
@@ -239,20 +242,29 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_the_table_that_name_no_block_are_not_written() {
+    fn each_page_of_the_table_names_its_own_blocks_and_empty_pages_are_not_written() {
         // Two blocks on the first page, none on the next ones, one on the last of 513 MiB.
         let (options, layout) = disk(64 << 40, 1 << 20, &[0, 5 * MIB, (64 << 40) - 512]);
         let diary = Diary::new(usize::MAX);
         complete(&diary, &options, &layout).unwrap();
-        let table: Vec<u64> = diary
-            .steps
-            .borrow()
-            .iter()
-            .filter_map(|step| match step {
-                Step::Write { at, .. } if *at >= 3 * MIB => Some(*at - 3 * MIB),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(table, [0, 67_125_246 / 8192 * 8192 * 8]);
+        let mut entries = Vec::new();
+        let mut pages = 0;
+        for step in diary.steps.into_inner() {
+            if let Step::Write { at, bytes } = step
+                && at >= 3 * MIB
+            {
+                pages += 1;
+                for (place, entry) in (at - 3 * MIB..).step_by(8).zip(bytes.chunks_exact(8)) {
+                    let entry = u64::from_le_bytes(entry.try_into().unwrap());
+                    entries.extend((entry != 0).then_some((place / 8, entry)));
+                }
+            }
+        }
+        // The table ends at 516 MiB, and blocks follow it.
+        let present = |index, nth: u64| (index, ((516 + nth) * MIB) | 6);
+        let last = (64 << 20) - 1;
+        let last = last + last / 4096;
+        assert_eq!(pages, 2);
+        assert_eq!(entries, [present(0, 0), present(5, 1), present(last, 2)]);
     }
 }
