@@ -315,7 +315,8 @@ class Image:
         path = folder / self.name
         with path.open("wb") as file:
             for at, data in self.pieces():
-                os.pwrite(file.fileno(), data, at)
+                if at < self.end:
+                    os.pwrite(file.fileno(), data, at)
             file.truncate(self.end)
         return path
 
@@ -352,18 +353,27 @@ class Image:
             return bytes(end - start)
         assert self.parent is not None
         assert block.bits is not None
-        bits, first = block.bits, index * (self.block_bytes // self.sector_bytes)
+        per_block = self.block_bytes // self.sector_bytes
+        bitmap = block.bits.to_bytes(per_block // 8, "little")
+        first = index * per_block
+
+        def is_own(sector: int) -> bool:
+            byte, bit = divmod(sector - first, 8)
+            return bool(bitmap[byte] >> bit & 1)
+
         sectors = range(start // self.sector_bytes, -(-end // self.sector_bytes))
-        out = b""
-        for is_own, group in groupby(
-            sectors, lambda sector: bits >> (sector - first) & 1
-        ):
+        out = []
+        for own, group in groupby(sectors, is_own):
             same = list(group)
             low = max(start, same[0] * self.sector_bytes)
             high = min(end, (same[-1] + 1) * self.sector_bytes)
-            own, parent = self._own, self.parent
-            out += own(index, low, high) if is_own else parent.expected(low, high - low)
-        return out
+            source = self._own if own else self._parents
+            out.append(source(index, low, high))
+        return b"".join(out)
+
+    def _parents(self, _: int, start: int, end: int) -> bytes:
+        assert self.parent is not None
+        return self.parent.expected(start, end - start)
 
     def _own(self, index: int, start: int, end: int) -> bytes:
         base = index * self.block_bytes

@@ -326,13 +326,10 @@ class SlowDisk:
         children: tuple[Path, ...],
     ) -> "SlowDisk":
         pairs = self._locator_pairs()
-        linkages = {
-            UUID(pairs[key])
-            for key in ("parent_linkage", "parent_linkage2")
-            if key in pairs and UUID(pairs[key]) != NIL
-        }
-        keys = ("relative_path", "volume_path", "absolute_win32_path")
-        names = [PureWindowsPath(pairs[key]).name for key in keys if key in pairs]
+        keys = "parent_linkage", "parent_linkage2"
+        linkages = {parse_guid(pairs[key]) for key in keys if key in pairs} - {NIL}
+        paths = "relative_path", "volume_path", "absolute_win32_path"
+        names = [PureWindowsPath(pairs[key]).name for key in paths if key in pairs]
         beside = [
             folder / name for folder in (self._path.parent, *folders) for name in names
         ]
@@ -371,6 +368,13 @@ class SlowDisk:
             pairs[key] = data[value_at : ends[1]].decode("utf-16-le", errors="replace")
         require("parent_linkage" in pairs, "no parent_linkage")
         return pairs
+
+
+def parse_guid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RefusedError(f"not a GUID: {text}") from None
 
 
 def check_disjoint(ranges: list[tuple[int, int]]) -> None:
