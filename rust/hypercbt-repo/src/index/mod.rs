@@ -21,6 +21,7 @@ mod filter;
 mod layout;
 mod lookup;
 
+mod merge;
 mod open;
 mod page;
 mod places;
@@ -34,6 +35,7 @@ use std::io;
 pub use cache::PageCache;
 pub use entries::{Entries, SegmentEntry};
 pub use lookup::Index;
+pub use merge::{Merged, merge_if_due};
 pub use places::{IndexedPlace, Places};
 pub use segment::Segment;
 pub use writer::write;

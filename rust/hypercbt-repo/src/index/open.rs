@@ -24,6 +24,11 @@ pub(super) struct Parts {
     pub(super) damaged_filters: usize,
 }
 
+/// Reads the level alone.
+pub(super) fn level(storage: &dyn Storage, object: &str) -> Result<u8> {
+    File { storage, object }.header().map(|header| header.level)
+}
+
 /// Reads the parts of a segment.
 pub(super) fn read(storage: &dyn Storage, object: &str) -> Result<Parts> {
     let len = storage
@@ -101,20 +106,24 @@ impl File<'_> {
         Ok(bytes)
     }
 
-    fn ends(&self, len: u64) -> Result<(Header, Trailer)> {
-        if len < (PAGE_BYTES + TRAILER_BYTES) as u64 {
-            return Err(self.damaged(Damage::Length));
-        }
+    fn header(&self) -> Result<Header> {
         let mut raw = [0; HEADER_BYTES];
         self.read(&mut raw, 0)?;
-        let header = Header::decode(&raw).map_err(|refusal| match refusal {
+        Header::decode(&raw).map_err(|refusal| match refusal {
             Refusal::Damaged(reason) => self.damaged(reason),
             Refusal::Newer(found) => Error::NewerFormat {
                 name: self.object.to_owned(),
                 found,
                 supported: FORMAT,
             },
-        })?;
+        })
+    }
+
+    fn ends(&self, len: u64) -> Result<(Header, Trailer)> {
+        if len < (PAGE_BYTES + TRAILER_BYTES) as u64 {
+            return Err(self.damaged(Damage::Length));
+        }
+        let header = self.header()?;
         let mut raw = [0; TRAILER_BYTES];
         self.read(&mut raw, len - TRAILER_BYTES as u64)?;
         let trailer = Trailer::decode(&raw).map_err(|reason| self.damaged(reason))?;

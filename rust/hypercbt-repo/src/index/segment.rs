@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     cache::{PageCache, PageKey},
-    entries::Entries,
+    entries::{Entries, RawEntries},
     layout::{Entry, FILTER_PAGES, PAGE_BYTES, PackRow},
     object_name,
     open::{self, Parts},
@@ -134,6 +134,11 @@ impl Segment {
     /// whole: order, fences and unused bytes are checked as well.
     pub fn entries(&self) -> Entries<'_> {
         Entries::new(self)
+    }
+
+    /// The same with packs by their row in [`pack_rows`](Self::pack_rows).
+    pub(super) fn raw_entries(&self) -> RawEntries<'_> {
+        RawEntries::new(self)
     }
 
     pub(super) fn pack_rows(&self) -> &[PackRow] {
