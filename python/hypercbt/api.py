@@ -1,5 +1,6 @@
 """What callers do: back up a disk. The rest hangs on what they get back."""
 
+import warnings
 from contextlib import ExitStack
 from datetime import timedelta
 from os import fspath
@@ -8,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from hypercbt._native import Extents
 from hypercbt.documents import now_microseconds, parse
+from hypercbt.errors import UnfinishedWarning
 from hypercbt.models import Changes, Path, Progress
 from hypercbt.points import RestorePoint, point_from_document
 from hypercbt.repository import Repository
@@ -63,12 +65,13 @@ def backup_disk(
     mode, period = _audit(audit)
     with ExitStack() as stack:
         repo = _opened(repository, stack)
+        native = repo.native
         since_id = None if since is None else _point_id(since, repo)
         source = disk
         if not isinstance(source, VirtualDisk):
             source = stack.enter_context(VirtualDisk.open(source))
         stem = PurePath(fspath(source.path)).stem
-        document = repo.native.backup_disk(
+        document = native.backup_disk(
             source.native,
             name=_checked_name(stem if name is None else name),
             disk_name=stem,
@@ -81,7 +84,10 @@ def backup_disk(
             audit_period_seconds=period,
             progress=progress,
         )
-        return point_from_document(parse(document), repo.native)
+        outcome = parse(document)
+    for text in outcome["warnings"]:
+        warnings.warn(text, UnfinishedWarning, stacklevel=2)
+    return point_from_document(outcome["point"], native)
 
 
 def _opened(repository: Path | Repository, stack: ExitStack) -> Repository:

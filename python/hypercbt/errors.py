@@ -149,3 +149,7 @@ class HostUnreachableError(HyperVError):
 
 class VmNotFoundError(HyperVError):
     """The host has no virtual machine of this name."""
+
+
+class UnfinishedWarning(UserWarning):
+    """The restore point is made and whole, but something after it could not be tidied up."""

@@ -166,6 +166,8 @@ class DamagedRecord:
     kind: str
     id: str
     reason: str
+    lost: bool
+    """Whether no other place in the repository holds it."""
     points: tuple[str, ...]
     """The restore points that need it."""
 
@@ -177,18 +179,20 @@ class VerifyReport:
     scope: str
     """`all`, `since` or `sample`."""
     points: int
+    packs: int
+    """Packs that were read whole."""
     chunks: int
     nodes: int
     read_bytes: int
     damaged: tuple[DamagedRecord, ...]
-    damaged_points: tuple[str, ...]
-    """Restore point objects that cannot be read, with the reason."""
+    damaged_objects: tuple[str, ...]
+    """Restore points, packs and index segments that cannot be read, a line each."""
     elapsed_seconds: float
 
     @property
     def clean(self) -> bool:
         """Whether nothing is damaged."""
-        return not self.damaged and not self.damaged_points
+        return not self.damaged and not self.damaged_objects
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ class Repository:
                 progress=progress,
             )
         )
-        return _verify_report(document, self.damaged_points())
+        return _verify_report(document)
 
     def _point(self, point: RestorePoint | str) -> RestorePoint:
         return point if isinstance(point, RestorePoint) else self.point(point)
@@ -262,10 +262,11 @@ def _suspect(document: dict[str, Any]) -> Suspect:
     )
 
 
-def _verify_report(document: dict[str, Any], damaged_points: list[str]) -> VerifyReport:
+def _verify_report(document: dict[str, Any]) -> VerifyReport:
     return VerifyReport(
         scope=document["scope"],
         points=document["points"],
+        packs=document["packs"],
         chunks=document["chunks"],
         nodes=document["nodes"],
         read_bytes=document["read_bytes"],
@@ -274,10 +275,11 @@ def _verify_report(document: dict[str, Any], damaged_points: list[str]) -> Verif
                 kind=record["kind"],
                 id=record["id"],
                 reason=record["reason"],
+                lost=record["lost"],
                 points=tuple(record["points"]),
             )
             for record in document["damaged"]
         ),
-        damaged_points=tuple(damaged_points),
+        damaged_objects=tuple(document["damaged_objects"]),
         elapsed_seconds=seconds(document["elapsed_micros"]),
     )

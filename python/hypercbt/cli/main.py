@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -57,11 +58,23 @@ for command, name in (
     app.command(command, name=name)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    wants_json = "--json" in arguments
+class _Output(Console):
+    """Standard output. Whoever reads it may go away: that ends us, and is not an error."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def main() -> int:
+    """Run the command line of this process and return its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
+    return run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    wants_json = "--json" in arguments
     try:
         outcome = app(arguments)
         if not isinstance(outcome, Outcome):  # --help and --version print by themselves
@@ -110,7 +123,7 @@ def _print(outcome: Outcome, wants_json: bool) -> None:
         return
     # Where nobody watches, a line is as long as it is: what reads us may be grep.
     width = None if sys.stdout.isatty() else 200
-    outcome.render(Console(highlight=False, markup=False, width=width))
+    outcome.render(_Output(highlight=False, markup=False, width=width))
     sys.stdout.flush()
 
 
@@ -122,6 +135,19 @@ def _print_json(document: dict[str, object]) -> None:
 def _drop_stdout() -> None:
     """Let the interpreter's last flush go nowhere instead of failing once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as people read it: without the line of code that it came from."""
+    text = Text.assemble(("warning: ", "bold yellow"), str(message))
+    Console(stderr=True).print(text, soft_wrap=True)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -65,10 +65,11 @@ def _print_report(console: Console, report: VerifyReport) -> None:
     for record in report.damaged:
         points = ", ".join(record.points) or "no restore point"
         console.print(
-            f"damaged: {record.kind} {record.id}: {record.reason}; needed by {points}",
+            f"{'lost' if record.lost else 'damaged'}: {record.kind} {record.id}: "
+            f"{record.reason}; needed by {points}",
             soft_wrap=True,
         )
-    for line in report.damaged_points:
+    for line in report.damaged_objects:
         console.print(f"damaged: {line}", soft_wrap=True)
     if report.clean:
         console.print("nothing is damaged")
