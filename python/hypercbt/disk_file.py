@@ -2,7 +2,7 @@
 
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -76,6 +76,10 @@ class DiskFile(io.RawIOBase):
         data = self.read_at(self._position, max(0, self.size - self._position))
         self._position += len(data)
         return data
+
+    def write(self, _buffer: "Buffer", /) -> NoReturn:
+        """Refuse: a restore point never changes."""
+        raise io.UnsupportedOperation("a restore point cannot be written to")
 
     def _check_open(self) -> None:
         if self.closed:

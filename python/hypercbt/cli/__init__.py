@@ -1,5 +1,5 @@
 """The command line: arguments to calls to text and an exit code."""
 
-from hypercbt.cli.main import main
+from hypercbt.cli.app import main
 
 __all__ = ["main"]
