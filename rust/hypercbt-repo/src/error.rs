@@ -105,6 +105,12 @@ pub enum Error {
         /// Chunks of the disk to start from.
         base_chunks: u64,
     },
+    /// A run was to be committed although chunks that it had claimed were never stored: a defect of the caller.
+    #[error("{chunks} claimed chunks were never stored")]
+    Unstored {
+        /// How many.
+        chunks: usize,
+    },
     /// A value that the caller gave is not allowed.
     #[error("chunk size {chunk_bytes} is not a power of two from 64 KiB to 4 MiB")]
     ChunkSize {
@@ -130,14 +136,71 @@ impl Error {
         matches!(self, Self::Storage { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether bytes are simply not there: no object, or one that ends before them.
+    pub(crate) fn is_absence(&self) -> bool {
+        use io::ErrorKind::{NotFound, UnexpectedEof};
+        matches!(self, Self::Storage { source, .. } if matches!(source.kind(), NotFound | UnexpectedEof))
+    }
+
     pub(crate) fn is_already_exists(&self) -> bool {
         matches!(self, Self::Storage { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
     }
 
+    /// The same error once more: a failed run tells each of its threads.
+    pub(crate) fn copy(&self) -> Self {
+        let again = |source: &io::Error| match source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
+        match self {
+            Self::Storage {
+                action,
+                name,
+                source,
+            } => Self::Storage {
+                action,
+                name: name.clone(),
+                source: again(source),
+            },
+            Self::NotARepository { place } => Self::NotARepository {
+                place: place.clone(),
+            },
+            Self::AlreadyExists { place } => Self::AlreadyExists {
+                place: place.clone(),
+            },
+            &Self::NewerFormat {
+                ref name,
+                found,
+                supported,
+            } => Self::NewerFormat {
+                name: name.clone(),
+                found,
+                supported,
+            },
+            Self::Unsuitable { lack } => Self::Unsuitable { lack },
+            Self::Damaged { name, reason } => Self::damaged(name, *reason),
+            &Self::ChunkLost { id } => Self::ChunkLost { id },
+            &Self::NodeLost { id } => Self::NodeLost { id },
+            Self::PointNotFound { id } => Self::PointNotFound { id: id.clone() },
+            &Self::Fenced { id } => Self::Fenced { id },
+            Self::PackFull => Self::PackFull,
+            &Self::TreeOrder { chunk, from, end } => Self::TreeOrder { chunk, from, end },
+            &Self::TreeShrank {
+                chunks,
+                base_chunks,
+            } => Self::TreeShrank {
+                chunks,
+                base_chunks,
+            },
+            &Self::Unstored { chunks } => Self::Unstored { chunks },
+            &Self::ChunkSize { chunk_bytes } => Self::ChunkSize { chunk_bytes },
+        }
+    }
+
     /// Makes an error of an object that does not hold what was written.
-    pub(crate) fn damaged(name: &str, reason: Damage) -> Self {
+    pub(crate) fn damaged(name: impl Into<String>, reason: Damage) -> Self {
         Self::Damaged {
-            name: name.to_string(),
+            name: name.into(),
             reason,
         }
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod baseline;
+mod catalog;
 pub mod codec;
 mod config;
 mod damage;
@@ -24,10 +25,12 @@ mod points;
 mod probe;
 mod record;
 mod repository;
+mod run;
 mod storage;
 mod suspect;
 mod timestamp;
 pub mod tree;
+mod view;
 
 pub use baseline::{Baseline, BaselineDisk};
 pub use config::Config;
@@ -45,6 +48,8 @@ pub use record::{
     Codec, MAX_CHUNK_BYTES, MAX_NODE_BYTES, RECORD_HEADER_BYTES, Record, RecordHeader,
 };
 pub use repository::{CreateOptions, Repository};
+pub use run::{Run, RunOptions, RunStats};
 pub use storage::{Storage, Upload};
 pub use suspect::Suspect;
 pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use view::View;

@@ -1,0 +1,510 @@
+//! Runs and what they leave: commits, fences, restarts, and faults at every call.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod common;
+
+use std::{collections::HashSet, io, sync::Arc};
+
+use common::*;
+use hypercbt_repo::{
+    Baseline, Call, ChunkId, Error, Fault, FaultyStorage, LocalStorage, MemoryStorage, RecordKind,
+    Repository, Storage, Timestamp, codec,
+    index::{PageCache, Segment},
+    pack,
+};
+
+const DISK: [u64; 9] = [1, 2, 0, 3, 4, 5, 6, 1, 7];
+const LATER: [u64; 9] = [1, 20, 0, 3, 40, 5, 60, 0, 70];
+
+#[test]
+fn what_is_backed_up_is_restored() {
+    let (_, repository) = in_memory();
+    let first = backup(&repository, 1, &DISK, &[]).unwrap();
+    let second = backup(&repository, 2, &LATER, &[&first]).unwrap();
+    assert_eq!(restore(&repository, &first).unwrap(), bytes(&DISK));
+    assert_eq!(restore(&repository, &second).unwrap(), bytes(&LATER));
+    assert_eq!(repository.points().unwrap(), [second, first]);
+}
+
+#[test]
+fn a_folder_holds_a_repository_as_well_as_memory_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("repository");
+    let first = backup(
+        &create(Arc::new(LocalStorage::create(&place).unwrap())),
+        1,
+        &DISK,
+        &[],
+    )
+    .unwrap();
+    let storage = LocalStorage::open(&place).unwrap();
+    assert_eq!(names(&storage, "tmp"), [""; 0]);
+    let repository = open(storage);
+    assert_eq!(repository.points().unwrap(), std::slice::from_ref(&first));
+    assert_eq!(restore(&repository, &first).unwrap(), bytes(&DISK));
+    let again = Repository::create(
+        Arc::new(LocalStorage::open(&place).unwrap()),
+        "here",
+        &hypercbt_repo::CreateOptions {
+            chunk_bytes: 1 << 20,
+            id: repository.id(),
+            created: Timestamp(0),
+        },
+    );
+    assert!(matches!(again, Err(Error::AlreadyExists { place }) if place == "here"));
+}
+
+#[test]
+fn no_config_is_no_repository() {
+    let opened = Repository::open(Arc::new(MemoryStorage::new()), "there");
+    assert!(matches!(opened, Err(Error::NotARepository { place }) if place == "there"));
+}
+
+#[test]
+fn a_run_with_nothing_new_writes_no_pack_and_no_segment() {
+    let (storage, repository) = in_memory();
+    let first = backup(&repository, 1, &DISK, &[]).unwrap();
+    let before = (names(&storage, "pack"), names(&storage, "index"));
+    let second = backup(&repository, 2, &DISK, &[&first]).unwrap();
+    assert_eq!((names(&storage, "pack"), names(&storage, "index")), before);
+    assert_eq!(second.disks[0].root, first.disks[0].root);
+}
+
+#[test]
+fn of_many_threads_one_is_told_to_store_a_chunk() {
+    let (_, repository) = in_memory();
+    let run = repository.begin(options(1, &[])).unwrap();
+    let ids: Vec<_> = (0..40_u8).map(|number| ChunkId([number; 32])).collect();
+    let claims: Vec<Vec<bool>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| run.claim(&ids).unwrap()))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    for number in 0..ids.len() {
+        assert_eq!(claims.iter().filter(|claim| claim[number]).count(), 1);
+    }
+}
+
+#[test]
+fn threads_that_store_the_same_disk_store_each_chunk_once() {
+    let (storage, repository) = in_memory();
+    let run = repository.begin(options(1, &[])).unwrap();
+    let disk: Vec<u64> = (1..40).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| store(&run, &disk).unwrap());
+        }
+    });
+    run.flush().unwrap();
+    let stats = run.stats();
+    assert_eq!(stored_chunks(&storage).len(), 39);
+    assert_eq!(stats.stored_bytes, 39 * CHUNK as u64);
+    assert_eq!(
+        (stats.packs, stats.segments),
+        (
+            names(&storage, "pack").len() as u64,
+            names(&storage, "index").len() as u64
+        )
+    );
+    let written = ["pack", "index"]
+        .iter()
+        .flat_map(|folder| storage.list(folder).unwrap());
+    assert_eq!(
+        stats.stored_bytes + stats.metadata_bytes,
+        written.map(|(_, len)| len).sum::<u64>()
+    );
+}
+
+#[test]
+fn a_run_is_not_committed_while_a_claimed_chunk_is_not_stored() {
+    let (_, repository) = in_memory();
+    let mut run = repository.begin(options(1, &[])).unwrap();
+    assert_eq!(run.claim(&[ChunkId([1; 32])]).unwrap(), [true]);
+    let point = store(&run, &DISK).unwrap();
+    assert!(matches!(
+        run.commit(point),
+        Err(Error::Unstored { chunks: 1 })
+    ));
+    assert_eq!(repository.points().unwrap(), []);
+}
+
+#[test]
+fn a_point_without_the_root_of_its_disk_is_not_committed() {
+    let (_, repository) = in_memory();
+    let mut run = repository.begin(options(1, &[])).unwrap();
+    let mut point = store(&run, &DISK).unwrap();
+    point.disks[0].root = Some(hypercbt_repo::NodeId([1; 32]));
+    assert!(matches!(run.commit(point), Err(Error::NodeLost { .. })));
+    assert_eq!(repository.points().unwrap(), []);
+}
+
+#[test]
+fn a_fenced_run_makes_no_point_and_a_committed_one_is_not_fenced() {
+    let (storage, repository) = in_memory();
+    let mut run = repository.begin(options(1, &[])).unwrap();
+    let point = store(&run, &DISK).unwrap();
+    assert!(repository.fence(run_id(1), Timestamp(5)).unwrap());
+    assert!(repository.fence(run_id(1), Timestamp(6)).unwrap());
+    assert!(matches!(run.commit(point), Err(Error::Fenced { id }) if id == run_id(1)));
+    run.abort().unwrap();
+    assert_eq!(repository.points().unwrap(), []);
+    assert!(matches!(
+        repository.point(run_id(1)),
+        Err(Error::PointNotFound { .. })
+    ));
+
+    let second = backup(&repository, 2, &DISK, &[]).unwrap();
+    assert!(!repository.fence(run_id(2), Timestamp(7)).unwrap());
+    assert_eq!(repository.points().unwrap(), [second]);
+    assert_eq!(names(&storage, "closed").len(), 2);
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_and_that_is_repeated_is_a_commit() {
+    /// Makes the object, and says that it was there already, as NFS can.
+    struct Repeating(MemoryStorage);
+    impl Storage for Repeating {
+        fn create_exclusive(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+            self.0.create_exclusive(name, bytes)?;
+            if name.starts_with("point/") {
+                Err(io::ErrorKind::AlreadyExists.into())
+            } else {
+                Ok(())
+            }
+        }
+        fn begin(&self, owner: &str) -> io::Result<Box<dyn hypercbt_repo::Upload>> {
+            self.0.begin(owner)
+        }
+        fn read_exact_at(&self, name: &str, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.read_exact_at(name, buf, offset)
+        }
+        fn len(&self, name: &str) -> io::Result<u64> {
+            self.0.len(name)
+        }
+        fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+            self.0.list(folder)
+        }
+        fn delete(&self, name: &str) -> io::Result<()> {
+            self.0.delete(name)
+        }
+        fn remove_unfinished(&self, owner: &str) -> io::Result<()> {
+            self.0.remove_unfinished(owner)
+        }
+    }
+    let (storage, _) = in_memory();
+    let repository = open(Repeating(storage));
+    let point = backup(&repository, 1, &DISK, &[]).unwrap();
+    assert_eq!(repository.points().unwrap(), [point]);
+}
+
+#[test]
+fn a_baseline_needs_its_restore_point() {
+    let (_, repository) = in_memory();
+    let mut run = repository.begin(options(1, &[])).unwrap();
+    let baseline = |number| Baseline {
+        point: run_id(number),
+        created: Timestamp(1),
+        reference_point: "a\"b".to_owned(),
+        disks: Vec::new(),
+    };
+    assert!(matches!(
+        run.add_baseline(&baseline(1)),
+        Err(Error::PointNotFound { .. })
+    ));
+    let point = store(&run, &DISK).unwrap();
+    run.commit(point).unwrap();
+    assert!(matches!(
+        run.add_baseline(&baseline(2)),
+        Err(Error::PointNotFound { .. })
+    ));
+    run.add_baseline(&baseline(1)).unwrap();
+    run.close().unwrap();
+    assert_eq!(repository.baseline(run_id(1)).unwrap(), Some(baseline(1)));
+    assert_eq!(repository.baseline(run_id(2)).unwrap(), None);
+    repository.delete_point(run_id(1)).unwrap();
+    assert_eq!(repository.baseline(run_id(1)).unwrap(), None);
+}
+
+#[test]
+fn a_run_on_a_base_that_is_not_there_leaves_no_lease() {
+    let (storage, repository) = in_memory();
+    let first = backup(&repository, 1, &DISK, &[]).unwrap();
+    repository.delete_point(first.id).unwrap();
+    assert!(matches!(
+        repository.begin(options(2, &[&first])),
+        Err(Error::PointNotFound { .. })
+    ));
+    assert_eq!(names(&storage, "lease").len(), 1);
+}
+
+#[test]
+fn an_aborted_run_leaves_what_it_finished_to_the_next_one() {
+    let (storage, repository) = in_memory();
+    let run = repository.begin(options(1, &[])).unwrap();
+    store(&run, &DISK).unwrap();
+    run.abort().unwrap();
+    assert_eq!(repository.points().unwrap(), []);
+    let left = stored_chunks(&storage);
+    assert_eq!(left.len(), 6, "six of seven chunks fill packs");
+    let point = backup(&repository, 2, &DISK, &[]).unwrap();
+    assert_eq!(stored_chunks(&storage).len(), 7);
+    assert_eq!(restore(&repository, &point).unwrap(), bytes(&DISK));
+}
+
+#[test]
+fn a_run_that_is_dropped_is_aborted_and_its_temporary_files_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("repository");
+    let repository = create(Arc::new(LocalStorage::create(&place).unwrap()));
+    let run = repository.begin(options(1, &[])).unwrap();
+    store(&run, &DISK).unwrap();
+    let storage = Arc::clone(repository.storage());
+    assert!(!names(&*storage, "tmp").is_empty(), "the open pack");
+    drop(run);
+    assert_eq!(names(&*storage, "tmp"), [""; 0]);
+    assert_eq!(names(&*storage, "closed").len(), 1);
+    assert_eq!(names(&*storage, "index").len(), 2);
+}
+
+#[test]
+fn each_thing_is_durable_before_the_next_is_begun() {
+    let (storage, _) = in_memory();
+    let recording = FaultyStorage::recording(storage.clone());
+    let repository = open(recording.clone());
+    let mut run = repository.begin(options(1, &[])).unwrap();
+    let point = store(&run, &(1..26).collect::<Vec<_>>()).unwrap();
+    run.commit(point).unwrap();
+    let baseline = Baseline {
+        point: run_id(1),
+        created: Timestamp(1),
+        reference_point: String::new(),
+        disks: Vec::new(),
+    };
+    run.add_baseline(&baseline).unwrap();
+    run.close().unwrap();
+
+    let calls = recording.calls();
+    let at = |action: &str, start: &str| -> Vec<usize> {
+        let is = |call: &Call| call.action == action && call.name.starts_with(start);
+        calls
+            .iter()
+            .enumerate()
+            .filter(|(_, call)| is(call))
+            .map(|(number, _)| number)
+            .collect()
+    };
+    let (lease, point) = (at("create", "lease/"), at("create", "point/"));
+    let (baseline, closed) = (at("create", "baseline/"), at("create", "closed/"));
+    let packs = at("finish", "pack/");
+    // What is written after the point is merged from what was written before.
+    let (segments, merged): (Vec<_>, Vec<_>) = at("finish", "index/")
+        .into_iter()
+        .partition(|&number| number < point[0]);
+    assert!(packs.len() > 10 && segments.len() > 5);
+    assert_eq!(
+        [lease.len(), point.len(), baseline.len(), closed.len()],
+        [1; 4]
+    );
+    assert!(lease[0] < at("begin", "")[0]);
+    assert!(packs.iter().all(|&number| number < point[0]));
+    assert!(
+        merged
+            .iter()
+            .all(|&number| point[0] < number && number < closed[0])
+    );
+    assert!(
+        packs.iter().all(|pack| pack < segments.last().unwrap()),
+        "every pack is indexed"
+    );
+    assert!(point[0] < baseline[0] && baseline[0] < closed[0]);
+    // No segment tells of a pack that was not durable when the segment was begun.
+    let shared: Arc<dyn Storage> = Arc::new(storage);
+    let mut checked = 0;
+    for &number in &segments {
+        let name = calls[number]
+            .name
+            .strip_prefix("index/")
+            .unwrap()
+            .parse()
+            .unwrap();
+        let cache = Arc::new(PageCache::new(0));
+        let Ok(segment) = Segment::open(Arc::clone(&shared), cache, name) else {
+            continue; // merged since
+        };
+        checked += 1;
+        for (pack, _) in segment.packs() {
+            let finished = packs
+                .iter()
+                .find(|&&number| calls[number].name.ends_with(&pack.to_string()));
+            assert!(*finished.unwrap() < number);
+        }
+    }
+    assert!(checked > 0);
+}
+
+/// Backs up `LATER` on top of `DISK`, with this fault.
+fn backup_with(storage: &MemoryStorage, at: usize, fault: Fault) -> (usize, bool) {
+    let faulty = FaultyStorage::failing(storage.clone(), at, fault);
+    let result = Repository::open(Arc::new(faulty.clone()), "here").and_then(|repository| {
+        let base = repository.point(run_id(1))?;
+        backup(&repository, 2, &LATER, &[&base])
+    });
+    (faulty.calls().len(), result.is_ok())
+}
+
+#[test]
+fn a_run_that_fails_at_any_call_harms_no_older_point_and_leaves_no_half_one() {
+    let (before, repository) = in_memory();
+    backup(&repository, 1, &DISK, &[]).unwrap();
+    let (calls, succeeded) = backup_with(
+        &before.copy(),
+        usize::MAX,
+        Fault::Fail(io::ErrorKind::Other),
+    );
+    assert!(succeeded && calls > 50, "{calls}");
+    let full = io::ErrorKind::StorageFull;
+    for at in 0..calls {
+        for fault in [Fault::Fail(full), Fault::FailFrom(full)] {
+            let storage = before.copy();
+            let (_, succeeded) = backup_with(&storage, at, fault);
+            let repository = open(storage.clone());
+            let (points, unreadable) = repository.points_with_damage().unwrap();
+            assert!(unreadable.is_empty(), "{unreadable:?}");
+            let first = points.last().unwrap();
+            assert_eq!(
+                restore(&repository, first).unwrap(),
+                bytes(&DISK),
+                "{fault:?} at {at}"
+            );
+            assert!(points.len() == 2 || !succeeded);
+            if let [second, _] = &*points {
+                assert_eq!(
+                    restore(&repository, second).unwrap(),
+                    bytes(&LATER),
+                    "{fault:?} at {at}"
+                );
+            }
+            let third = backup(&repository, 3, &LATER, &[first]).unwrap();
+            assert_eq!(
+                restore(&repository, &third).unwrap(),
+                bytes(&LATER),
+                "{fault:?} at {at}"
+            );
+            assert_eq!(third.sequence, points.len() as u64 + 1);
+        }
+    }
+}
+
+#[test]
+fn an_error_of_the_storage_keeps_its_kind() {
+    let (storage, repository) = in_memory();
+    backup(&repository, 1, &DISK, &[]).unwrap();
+    let (calls, _) = backup_with(
+        &storage.copy(),
+        usize::MAX,
+        Fault::Fail(io::ErrorKind::Other),
+    );
+    let kind = io::ErrorKind::ReadOnlyFilesystem;
+    for at in 0..calls {
+        let faulty = FaultyStorage::failing(storage.copy(), at, Fault::FailFrom(kind));
+        let result = Repository::open(Arc::new(faulty), "here").and_then(|repository| {
+            let base = repository.point(run_id(1))?;
+            backup(&repository, 2, &LATER, &[&base])
+        });
+        let error = result.unwrap_err();
+        assert!(
+            matches!(&error, Error::Storage { source, .. } if source.kind() == kind),
+            "at {at}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_killed_run_finished_is_not_stored_again() {
+    let (before, _) = in_memory();
+    let recording = FaultyStorage::recording(before.copy());
+    backup(&open(recording.clone()), 1, &DISK, &[]).unwrap();
+    // Killed at its first segment: there are packs, and no segment tells of them.
+    let calls = recording.calls();
+    let first_segment = calls
+        .iter()
+        .position(|call| call.name.starts_with("index/"))
+        .unwrap();
+    let storage = before.copy();
+    let dead = Fault::FailFrom(io::ErrorKind::BrokenPipe);
+    let faulty = FaultyStorage::failing(storage.clone(), first_segment, dead);
+    backup(&open(faulty), 1, &DISK, &[]).unwrap_err();
+    let left = stored_chunks(&storage);
+    assert!(
+        left.len() >= 4 && names(&storage, "index").is_empty(),
+        "{left:?}"
+    );
+
+    let repository = open(storage.clone());
+    let point = backup(&repository, 2, &DISK, &[]).unwrap();
+    let stored = stored_chunks(&storage);
+    assert_eq!(stored.len(), 7);
+    assert_eq!(stored.iter().collect::<HashSet<_>>().len(), 7);
+    assert_eq!(restore(&repository, &point).unwrap(), bytes(&DISK));
+}
+
+#[test]
+fn nodes_that_were_just_put_can_be_read_before_and_after_they_are_packed() {
+    let (_, repository) = in_memory();
+    let run = repository.begin(options(1, &[])).unwrap();
+    let root = store(&run, &DISK).unwrap().disks[0].root.unwrap();
+    assert_eq!(codec::node_id(&run.node_bytes(root).unwrap()), root);
+    assert_eq!(
+        run.view().places(RecordKind::Node, &[root.0]).unwrap(),
+        [None]
+    );
+    run.flush().unwrap();
+    assert_eq!(codec::node_id(&run.node_bytes(root).unwrap()), root);
+    assert!(run.view().places(RecordKind::Node, &[root.0]).unwrap()[0].is_some());
+    run.put_node(root, run.node_bytes(root).unwrap()).unwrap();
+    let packs = run.stats().packs;
+    run.flush().unwrap();
+    assert_eq!(run.stats().packs, packs, "a known node is not stored again");
+}
+
+#[test]
+fn segments_are_merged_when_there_are_many() {
+    let (storage, repository) = in_memory();
+    let mut last = None;
+    for number in 1..20_u8 {
+        let disk = [u64::from(number) + 100, 7];
+        last = Some((backup(&repository, number, &disk, &[]).unwrap(), disk));
+    }
+    assert!(
+        names(&storage, "index").len() < 10,
+        "{}",
+        names(&storage, "index").len()
+    );
+    let (point, disk) = last.unwrap();
+    assert_eq!(restore(&repository, &point).unwrap(), bytes(&disk));
+    assert_eq!(repository.points().unwrap().len(), 19);
+    for point in repository.points().unwrap() {
+        restore(&repository, &point).unwrap();
+    }
+}
+
+/// The chunks in all packs, by their footers.
+fn stored_chunks(storage: &dyn Storage) -> Vec<[u8; 32]> {
+    let mut ids = Vec::new();
+    for (name, len) in storage.list("pack").unwrap() {
+        let pack = name.rsplit('/').next().unwrap().parse().unwrap();
+        let entries = pack::read_footer(storage, pack, len).unwrap();
+        ids.extend(
+            entries
+                .iter()
+                .filter(|entry| entry.kind == RecordKind::Chunk)
+                .map(|entry| entry.id),
+        );
+    }
+    ids
+}
