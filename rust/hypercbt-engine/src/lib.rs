@@ -1,1 +1,43 @@
-//! Backup, restore, verify and audit: disk to extents to chunks to repository.
+//! Backup, restore, verify and audit: disk to extents to chunks to repository, as one pipeline.
+//!
+//! The engine decides what is read and what becomes of it; `hypercbt-vhdx` knows where bytes are,
+//! `hypercbt-repo` how they are kept. Time, randomness and the number of threads are arguments.
+
+#![forbid(unsafe_code)]
+
+mod allocation;
+mod audit;
+mod backup;
+mod base;
+mod base_tree;
+mod check_pack;
+mod claims;
+mod clock;
+mod diff;
+mod error;
+mod fetch;
+mod job;
+mod observer;
+mod pass;
+mod pipeline;
+mod point_disk;
+mod reach;
+mod restore;
+mod slice;
+mod suspects;
+mod target;
+mod threads;
+mod verify;
+mod verify_pass;
+
+pub use audit::AuditPolicy;
+pub use backup::{BackupOutcome, BackupRequest, backup};
+pub use base::Wanted;
+pub use clock::{Clock, SystemClock};
+pub use diff::diff;
+pub use error::{Error, Result};
+pub use observer::{Observer, Phase, Progress, Silent};
+pub use point_disk::PointDiskReader;
+pub use restore::{RestoreRequest, RestoreStats, restore};
+pub use target::{DiskFormat, Target};
+pub use verify::{DamagedRecord, VerifyReport, VerifyRequest, VerifyScope, verify};

@@ -1,1 +1,40 @@
-//! The Python module hypercbt._native: conversions only.
+//! `hypercbt._native`: the Rust core as Python sees it. Conversions only: nothing here decides.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands over owned values, and errors are converted where they end"
+)]
+
+mod backup;
+mod buffer;
+mod disk;
+mod documents;
+mod error;
+mod extents;
+mod faults;
+mod point_disk;
+mod progress;
+mod random;
+mod repository;
+mod restore;
+mod verify;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _native {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::disk::VirtualDisk;
+    #[pymodule_export]
+    use crate::extents::Extents;
+    #[pymodule_export]
+    use crate::point_disk::PointDisk;
+    #[pymodule_export]
+    use crate::repository::Repository;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,145 @@
+//! The tree of a disk of a point, for looking up what stands where.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hypercbt_repo::{
+    ChunkId, NodeId, PointDisk, View,
+    tree::{Node, NodeSource, TreeReader},
+};
+
+use crate::{Result, allocation::Grid};
+
+/// Nodes that are kept, at most twice as many: 8 MiB of inner nodes, or leaves for 16 GiB of disk.
+const CACHED_NODES: usize = 1024;
+
+/// The tree of one disk; empty without one. Cheap to clone, and any thread may use it.
+#[derive(Clone)]
+pub(crate) struct BaseTree<'a> {
+    nodes: Arc<CachedNodes<'a>>,
+    root: Option<NodeId>,
+    /// Chunks of the disk that it maps, which may be of another size; `None` without a tree.
+    chunks: Option<u64>,
+}
+
+impl<'a> BaseTree<'a> {
+    /// The tree of `disk`, or of nothing.
+    pub(crate) fn open(view: &'a View, chunk_bytes: u64, disk: Option<&PointDisk>) -> Self {
+        let nodes = Arc::new(CachedNodes {
+            view,
+            cache: Mutex::default(),
+        });
+        let chunks = disk.map(|disk| {
+            Grid {
+                disk_bytes: disk.size,
+                chunk_bytes,
+            }
+            .chunks()
+        });
+        Self {
+            nodes,
+            root: disk.and_then(|disk| disk.root),
+            chunks,
+        }
+    }
+
+    /// Root and number of chunks, for a tree that is to be built on this one. A disk that shrank shares nothing.
+    pub(crate) fn to_build_on(&self, chunks: u64) -> Option<(Option<NodeId>, u64)> {
+        let own = self.chunks.filter(|own| *own <= chunks)?;
+        Some((self.root, own))
+    }
+
+    /// What stands at these chunks; empty without a tree, and null past its end.
+    pub(crate) fn ids(&self, chunks: &Range<u64>) -> Result<Vec<Option<ChunkId>>> {
+        let Some(reader) = self.reader() else {
+            return Ok(Vec::new());
+        };
+        let mut ids =
+            vec![None; usize::try_from(chunks.end - chunks.start).expect("a job is small")];
+        for leaf in reader.leaves(chunks.clone()) {
+            for (chunk, id) in leaf?.present() {
+                let index = usize::try_from(chunk - chunks.start).expect("within the job");
+                if let Some(place) = ids.get_mut(index) {
+                    *place = Some(id);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// How many bytes of these chunks are not zero here, in whole chunks clipped to the disk.
+    pub(crate) fn non_null_bytes(&self, grid: Grid, chunks: &Range<u64>) -> Result<u64> {
+        let Some(reader) = self.reader() else {
+            return Ok(0);
+        };
+        let mut bytes = 0;
+        for leaf in reader.leaves(chunks.clone()) {
+            bytes += leaf?
+                .present()
+                .map(|(chunk, _)| grid.bytes(&(chunk..chunk + 1)))
+                .sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
+    /// Every chunk that is not null, with its number, in order.
+    pub(crate) fn present(&self) -> impl Iterator<Item = Result<(u64, ChunkId)>> {
+        let leaves = self
+            .reader()
+            .map(|reader| reader.leaves(0..reader.chunks()));
+        leaves.into_iter().flatten().flat_map(|leaf| match leaf {
+            Ok(leaf) => leaf.present().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error.into())],
+        })
+    }
+
+    fn reader(&self) -> Option<TreeReader<'_>> {
+        Some(TreeReader::new(&*self.nodes, self.root, self.chunks?))
+    }
+}
+
+/// Nodes of a view, the recent ones kept: neighbouring look-ups share all but the leaf.
+struct CachedNodes<'a> {
+    view: &'a View,
+    cache: Mutex<Generations>,
+}
+
+/// Two generations: when the young one is full it becomes the old one, and what nobody asked for is forgotten.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<NodeId, Arc<Node>>,
+    old: HashMap<NodeId, Arc<Node>>,
+}
+
+impl Generations {
+    fn get(&mut self, id: NodeId) -> Option<Arc<Node>> {
+        if let Some(node) = self.young.get(&id) {
+            return Some(Arc::clone(node));
+        }
+        let node = self.old.remove(&id)?;
+        self.insert(id, Arc::clone(&node));
+        Some(node)
+    }
+
+    fn insert(&mut self, id: NodeId, node: Arc<Node>) {
+        if self.young.len() >= CACHED_NODES {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, node);
+    }
+}
+
+impl NodeSource for CachedNodes<'_> {
+    fn node(&self, id: NodeId) -> hypercbt_repo::Result<Arc<Node>> {
+        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = cache().get(id) {
+            return Ok(node);
+        }
+        let node = self.view.node(id)?;
+        cache().insert(id, Arc::clone(&node));
+        Ok(node)
+    }
+}

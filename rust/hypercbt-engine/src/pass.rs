@@ -1,0 +1,354 @@
+//! The passes over one disk: the claimed chunks, the audit, and, if that finds anything, all of it.
+
+use std::{ops::ControlFlow, ops::Range, time::Duration};
+
+use hypercbt_repo::{
+    AuditState, ChunkId, DiskStats, Method, NodeId, RecordKind, Run, tree::TreeBuilder,
+};
+
+use crate::{
+    AuditPolicy, BackupRequest, Observer, Phase, Result, Wanted,
+    allocation::{Grid, stretches},
+    audit,
+    base::Basis,
+    base_tree::BaseTree,
+    claims::{AuditPass, Claims, Pass, Seen},
+    pipeline::{Change, Outcome, Pipeline, Work},
+    slice::Slice,
+};
+
+/// One disk on its way into a run.
+pub(crate) struct DiskRun<'a> {
+    pub(crate) request: &'a BackupRequest<'a>,
+    pub(crate) grid: Grid,
+    pub(crate) run: &'a Run,
+    pub(crate) workers: usize,
+}
+
+/// What came of it.
+pub(crate) struct DiskResult {
+    pub(crate) root: Option<NodeId>,
+    pub(crate) stats: DiskStats,
+    pub(crate) audit: AuditState,
+    /// Chunks that changed although nobody claimed them: sorted, disjoint.
+    pub(crate) missed: Vec<Range<u64>>,
+}
+
+/// What the audit found.
+#[derive(Default)]
+struct Audited {
+    work: Work,
+    /// Chunks that differ from the base, and what they are now: sorted.
+    updates: Vec<Outcome>,
+    missed: bool,
+    state: AuditState,
+}
+
+impl DiskRun<'_> {
+    pub(crate) fn read(&self, basis: &Basis, observer: &mut dyn Observer) -> Result<DiskResult> {
+        let base = BaseTree::open(
+            self.run.view(),
+            self.grid.chunk_bytes,
+            basis.base.as_ref().map(|(_, disk)| disk),
+        );
+        let claims = self.claims(basis, &base)?;
+        let started = self.request.clock.elapsed();
+        let mut seen = Seen::default();
+        let chunks = self.grid.chunks();
+        let (root, claimed) = self.pass(
+            &claims,
+            &base,
+            base.to_build_on(chunks),
+            Phase::Backup,
+            &mut seen,
+            observer,
+            |_| {},
+        )?;
+        let took = self.request.clock.elapsed().saturating_sub(started);
+        let mut result = DiskResult {
+            root,
+            stats: stats(self.grid, &seen, &claimed),
+            audit: audit::all_read(self.grid.chunks(), self.request.created),
+            missed: Vec::new(),
+        };
+        if let (Method::List | Method::Rct, Some(point), Wanted::List { changes, .. }) =
+            (basis.method, &basis.point, &self.request.wanted)
+        {
+            result.stats.changed_bytes = Some(changes.total().0);
+            let elapsed = audit::elapsed(point.created, self.request.created);
+            let before = point
+                .disks
+                .first()
+                .map(|disk| disk.audit.clone())
+                .unwrap_or_default();
+            let audited = self.audit(&claims, &base, &seen, &before, elapsed, took, observer)?;
+            self.settle(&mut result, audited, &claims, &base, observer)?;
+        }
+        Ok(result)
+    }
+
+    fn claims(&self, basis: &Basis, base: &BaseTree<'_>) -> Result<Claims> {
+        let (Method::List | Method::Rct, Wanted::List { changes, .. }) =
+            (basis.method, &self.request.wanted)
+        else {
+            return Ok(Claims::All);
+        };
+        let claims = Claims::touching(self.grid, changes);
+        if self.run.view().all_known() {
+            return Ok(claims);
+        }
+        // The repository lost something: what this disk needs of it is read and stored again.
+        let lost = self.lost(&claims, base)?;
+        Ok(claims.with(lost))
+    }
+
+    /// Allocated chunks that the base holds and the repository does not any more.
+    fn lost(&self, claims: &Claims, base: &BaseTree<'_>) -> Result<Vec<u64>> {
+        const BATCH: u64 = 1024;
+        let mut lost = Vec::new();
+        for stretch in
+            stretches(self.request.disk, self.grid, 0)?.filter(|stretch| stretch.allocated)
+        {
+            for range in claims.outside(&stretch.chunks) {
+                for from in (range.start..range.end).step_by(usize::try_from(BATCH).expect("small"))
+                {
+                    let chunks = from..range.end.min(from + BATCH);
+                    let held: Vec<(u64, ChunkId)> = chunks
+                        .clone()
+                        .zip(base.ids(&chunks)?)
+                        .filter_map(|(chunk, id)| Some((chunk, id?)))
+                        .collect();
+                    let ids: Vec<[u8; 32]> = held.iter().map(|(_, id)| id.0).collect();
+                    let places = self.run.view().places(RecordKind::Chunk, &ids)?;
+                    lost.extend(
+                        held.iter()
+                            .zip(places)
+                            .filter(|(_, place)| place.is_none())
+                            .map(|((chunk, _), _)| *chunk),
+                    );
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// One pass over the whole disk into a tree; `each` sees every outcome.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call of three; a struct would only rename them"
+    )]
+    fn pass(
+        &self,
+        claims: &Claims,
+        base: &BaseTree<'_>,
+        build_on: Option<(Option<NodeId>, u64)>,
+        phase: Phase,
+        seen: &mut Seen,
+        observer: &mut dyn Observer,
+        mut each: impl FnMut(&Outcome),
+    ) -> Result<(Option<NodeId>, Work)> {
+        let mut sink = self.run;
+        let mut builder = TreeBuilder::new(build_on, self.grid.chunks(), self.run, &mut sink)?;
+        let plan = Pass::new(self.request.disk, self.grid, claims, base.clone(), seen)?;
+        let work = self
+            .pipeline(phase)
+            .run(plan, observer, |zeros, outcomes| {
+                outcomes.iter().for_each(&mut each);
+                update(&mut builder, &zeros, &outcomes)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
+        Ok((builder.finish()?, work))
+    }
+
+    fn pipeline(&self, phase: Phase) -> Pipeline<'_> {
+        Pipeline {
+            disk: self.request.disk,
+            grid: self.grid,
+            run: self.run,
+            level: self.request.level,
+            workers: self.workers,
+            phase,
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a fact of its own that the audit needs"
+    )]
+    fn audit(
+        &self,
+        claims: &Claims,
+        base: &BaseTree<'_>,
+        seen: &Seen,
+        before: &AuditState,
+        elapsed: Duration,
+        claimed_took: Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<Audited> {
+        let policy = self.request.audit;
+        let due = policy.due(seen.allocated, elapsed, before.owed_chunks);
+        if policy == AuditPolicy::Off {
+            return Ok(Audited {
+                state: AuditState {
+                    owed_chunks: due,
+                    ..before.clone()
+                },
+                ..Audited::default()
+            });
+        }
+        let (disk, grid) = (self.request.disk, self.grid);
+        let due_here = due.min(seen.unclaimed);
+        let slice = Slice::select(
+            disk,
+            grid,
+            claims,
+            before.cursor,
+            due_here,
+            seen.unclaimed,
+            self.request.seed,
+        )?;
+        let budget = policy.budget(claimed_took);
+        let started = self.request.clock.elapsed();
+        let mut planned = 0;
+        let plan = AuditPass {
+            disk,
+            grid,
+            base: base.clone(),
+            ranges: slice.ranges().into_iter().peekable(),
+            over: || {
+                budget.is_some_and(|budget| {
+                    self.request.clock.elapsed().saturating_sub(started) >= budget
+                })
+            },
+            number: 0,
+            planned: &mut planned,
+        };
+        let mut audited = Audited::default();
+        audited.work = self
+            .pipeline(Phase::Audit)
+            .run(plan, observer, |_, outcomes| {
+                audited.updates.extend(
+                    outcomes
+                        .iter()
+                        .filter(|outcome| outcome.change != Change::Same),
+                );
+                audited.missed |= outcomes
+                    .iter()
+                    .any(|outcome| outcome.change == Change::Different);
+                Ok(if audited.missed {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
+            })?;
+        audited
+            .updates
+            .sort_unstable_by_key(|outcome| outcome.chunk);
+        let (cursor, passed) = slice.passed(grid, before.cursor, planned);
+        let done: u64 = planned.saturating_sub(u64::try_from(slice.random.len()).expect("a few"));
+        audited.state = audit::advance(
+            before,
+            &passed,
+            cursor,
+            due_here.saturating_sub(done),
+            self.request.created,
+        );
+        Ok(audited)
+    }
+
+    /// Puts what the audit found into the result: heals the tree, and widens where a change was missed.
+    fn settle(
+        &self,
+        result: &mut DiskResult,
+        audited: Audited,
+        claims: &Claims,
+        base: &BaseTree<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let mut work = audited.work;
+        result.audit = audited.state;
+        let build_on = Some((result.root, self.grid.chunks()));
+        if audited.missed {
+            let missed = &mut result.missed;
+            let (root, widened) = self.pass(
+                &Claims::All,
+                base,
+                build_on,
+                Phase::Widen,
+                &mut Seen::default(),
+                observer,
+                |outcome| {
+                    if outcome.change == Change::Different && !claims.contains(outcome.chunk) {
+                        push(missed, outcome.chunk);
+                    }
+                },
+            )?;
+            work.add(widened);
+            result.root = root;
+            result.audit = audit::all_read(self.grid.chunks(), self.request.created);
+        } else if !audited.updates.is_empty() {
+            let mut sink = self.run;
+            let mut builder = TreeBuilder::new(build_on, self.grid.chunks(), self.run, &mut sink)?;
+            update(&mut builder, &[], &audited.updates)?;
+            result.root = builder.finish()?;
+        }
+        let stats = &mut result.stats;
+        stats.audited_bytes = work.read_bytes;
+        stats.missed_chunks = result
+            .missed
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
+        stats.unmapped_bytes += audited
+            .updates
+            .iter()
+            .filter(|outcome| outcome.change == Change::Unmapped)
+            .map(|outcome| self.grid.bytes(&(outcome.chunk..outcome.chunk + 1)))
+            .sum::<u64>();
+        add(stats, &work);
+        Ok(())
+    }
+}
+
+/// Puts a window into a tree: zeros and outcomes are both in order of the disk and disjoint.
+fn update(builder: &mut TreeBuilder<'_>, zeros: &[Range<u64>], outcomes: &[Outcome]) -> Result<()> {
+    let mut zeros = zeros.iter().peekable();
+    for outcome in outcomes {
+        while let Some(range) = zeros.next_if(|range| range.end <= outcome.chunk) {
+            builder.set_zero(range.clone())?;
+        }
+        builder.set(outcome.chunk, outcome.id)?;
+    }
+    for range in zeros {
+        builder.set_zero(range.clone())?;
+    }
+    Ok(())
+}
+
+/// Adds a chunk to sorted, disjoint ranges; it is greater than all of them.
+fn push(ranges: &mut Vec<Range<u64>>, chunk: u64) {
+    match ranges.last_mut() {
+        Some(last) if last.end == chunk => last.end += 1,
+        _ => ranges.push(chunk..chunk + 1),
+    }
+}
+
+fn stats(grid: Grid, seen: &Seen, work: &Work) -> DiskStats {
+    let mut stats = DiskStats {
+        disk_bytes: grid.disk_bytes,
+        allocated_bytes: seen.allocated_bytes,
+        unmapped_bytes: seen.unmapped_bytes,
+        ..DiskStats::default()
+    };
+    add(&mut stats, work);
+    stats
+}
+
+fn add(stats: &mut DiskStats, work: &Work) {
+    stats.read_bytes += work.read_bytes;
+    stats.chunks += work.chunks;
+    stats.new_chunks += work.new_chunks;
+    stats.new_bytes += work.new_bytes;
+    stats.stored_bytes += work.stored_bytes;
+    stats.zero_bytes += work.zero_bytes;
+}

@@ -1,0 +1,105 @@
+//! Reading a restore point's disk at any place, without restoring it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hypercbt_repo::{ChunkId, PointDisk, Repository, RestorePoint, View};
+
+use crate::{Error, Result, allocation::Grid, base_tree::BaseTree, restore::find_disk};
+
+/// Bytes of chunks that are kept: file system parsers read small pieces near each other.
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// A disk of a restore point, for reading. Any number of threads may read at once.
+pub struct PointDiskReader {
+    view: Arc<View>,
+    disk: PointDisk,
+    grid: Grid,
+    cache: Mutex<VecDeque<(ChunkId, Arc<Vec<u8>>)>>,
+}
+
+impl PointDiskReader {
+    /// Opens one disk of a point.
+    pub fn open(repository: &Repository, point: &RestorePoint, index: u32) -> Result<Self> {
+        let disk = find_disk(point, index)?.clone();
+        let grid = Grid {
+            disk_bytes: disk.size,
+            chunk_bytes: u64::from(repository.chunk_bytes()),
+        };
+        Ok(Self {
+            view: repository.view()?,
+            disk,
+            grid,
+            cache: Mutex::default(),
+        })
+    }
+
+    /// The length of the disk in bytes.
+    pub fn size(&self) -> u64 {
+        self.disk.size
+    }
+
+    /// Fills `buffer` from position `at` of the disk.
+    pub fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        let len = buffer.len() as u64;
+        let outside = Error::OutOfRange {
+            at,
+            len,
+            disk_len: self.disk.size,
+        };
+        let end = at
+            .checked_add(len)
+            .filter(|end| *end <= self.disk.size)
+            .ok_or(outside)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let chunks = at / self.grid.chunk_bytes..end.div_ceil(self.grid.chunk_bytes);
+        let tree = BaseTree::open(&self.view, self.grid.chunk_bytes, Some(&self.disk));
+        let ids = tree.ids(&chunks)?;
+        let mut rest = buffer;
+        let mut position = at;
+        for (chunk, id) in chunks.zip(ids) {
+            let within = to_usize(position - chunk * self.grid.chunk_bytes);
+            let part_len = to_usize(self.grid.chunk_bytes)
+                .saturating_sub(within)
+                .min(rest.len());
+            let (part, after) = rest.split_at_mut(part_len);
+            match id {
+                None => part.fill(0),
+                Some(id) => {
+                    let plain = self.chunk(id)?;
+                    let bytes = plain
+                        .get(within..within + part_len)
+                        .ok_or(hypercbt_repo::Error::ChunkLost { id })?;
+                    part.copy_from_slice(bytes);
+                }
+            }
+            position += part_len as u64;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, id: ChunkId) -> Result<Arc<Vec<u8>>> {
+        if let Some((_, plain)) = self.cache().iter().find(|(cached, _)| *cached == id) {
+            return Ok(Arc::clone(plain));
+        }
+        // Two threads may fetch the same chunk; that is cheaper than one waiting for the other's disk.
+        let plain = Arc::new(self.view.chunk(id)?);
+        let mut cache = self.cache();
+        cache.push_front((id, Arc::clone(&plain)));
+        cache.truncate(to_usize(CACHE_BYTES / self.grid.chunk_bytes).max(1));
+        Ok(plain)
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, VecDeque<(ChunkId, Arc<Vec<u8>>)>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a chunk fits in memory")
+}

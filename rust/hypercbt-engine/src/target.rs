@@ -1,0 +1,191 @@
+//! Where a restored disk goes: made beside its place under a temporary name, and renamed when it is whole.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use hypercbt_extent::{ByteLen, DiskOffset, Extents};
+use hypercbt_repo::{PointDisk, RunId};
+use hypercbt_vhdx::{Guid, RawWriter, VhdxOptions, VhdxWriter, WriteDisk};
+
+use crate::{Error, Result};
+
+/// A VHDX that was not made from one gets the blocks that Windows gives a new dynamic disk.
+const DEFAULT_BLOCK_BYTES: u32 = 32 << 20;
+
+/// The format of a restored disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// Dynamic VHDX.
+    Vhdx,
+    /// The bytes of the disk, with holes.
+    Raw,
+}
+
+/// What a restore makes.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The file.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: DiskFormat,
+    /// Whether a file that is there is replaced, at the end and at once.
+    pub overwrite: bool,
+    /// Two random GUIDs that every VHDX gets anew, and one for a disk that has no id.
+    pub guids: [Guid; 3],
+    /// Whether the disk gets a new id: it is a clone.
+    pub new_disk_id: bool,
+}
+
+/// A disk file that is being made.
+pub(crate) struct Unfinished<'a> {
+    target: &'a Target,
+    temporary: PathBuf,
+    writer: Option<Writer>,
+}
+
+enum Writer {
+    Vhdx(VhdxWriter),
+    Raw(RawWriter),
+}
+
+impl<'a> Unfinished<'a> {
+    /// Makes the temporary file, with room for `present`.
+    pub(crate) fn create(
+        target: &'a Target,
+        disk: &PointDisk,
+        present: &Extents,
+        run: RunId,
+    ) -> Result<Self> {
+        if !target.overwrite && exists(&target.path)? {
+            return Err(Error::TargetExists {
+                path: target.path.clone(),
+            });
+        }
+        let temporary = temporary_name(&target.path, run)?;
+        let writer = match target.format {
+            DiskFormat::Raw => {
+                RawWriter::create(&temporary, ByteLen(disk.size), present).map(Writer::Raw)
+            }
+            DiskFormat::Vhdx => {
+                VhdxWriter::create(&temporary, &vhdx_options(target, disk), present)
+                    .map(Writer::Vhdx)
+            }
+        };
+        // A writer that cannot be made leaves no file.
+        let writer = writer.map_err(Error::WriteDisk)?;
+        Ok(Self {
+            target,
+            temporary,
+            writer: Some(writer),
+        })
+    }
+
+    /// Makes the file whole and durable and gives it its name.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        match self.writer.take() {
+            Some(Writer::Vhdx(writer)) => writer.finish().map_err(Error::WriteDisk)?,
+            Some(Writer::Raw(writer)) => writer.finish().map_err(Error::WriteDisk)?,
+            None => {}
+        }
+        self.rename()?;
+        sync_folder(&self.target.path)
+    }
+
+    fn rename(&self) -> Result<()> {
+        let path = &self.target.path;
+        if self.target.overwrite {
+            return std::fs::rename(&self.temporary, path)
+                .map_err(|source| failed("replace", path, source));
+        }
+        // A link, unlike a rename, never replaces what somebody put there meanwhile.
+        match std::fs::hard_link(&self.temporary, path) {
+            Ok(()) => std::fs::remove_file(&self.temporary)
+                .map_err(|source| failed("remove", &self.temporary, source)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::TargetExists { path: path.clone() })
+            }
+            Err(_) if !exists(path)? => std::fs::rename(&self.temporary, path)
+                .map_err(|source| failed("create", path, source)),
+            Err(source) => Err(failed("create", path, source)),
+        }
+    }
+}
+
+impl WriteDisk for Unfinished<'_> {
+    fn write_at(&self, at: DiskOffset, bytes: &[u8]) -> hypercbt_vhdx::Result<()> {
+        match &self.writer {
+            Some(Writer::Vhdx(writer)) => writer.write_at(at, bytes),
+            Some(Writer::Raw(writer)) => writer.write_at(at, bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // Windows removes no open file.
+        self.writer = None;
+        // After a finish there is nothing left to remove; after a failure its error is the one to tell.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+fn vhdx_options(target: &Target, disk: &PointDisk) -> VhdxOptions {
+    let [file_write_guid, data_write_guid, fresh] = target.guids;
+    let old = disk.disk_id.as_deref().and_then(|id| id.parse().ok());
+    VhdxOptions {
+        size: ByteLen(disk.size),
+        block_bytes: disk.block_bytes.unwrap_or(DEFAULT_BLOCK_BYTES),
+        logical_sector_bytes: disk.logical_sector_bytes,
+        physical_sector_bytes: disk.physical_sector_bytes,
+        disk_id: old.filter(|_| !target.new_disk_id).unwrap_or(fresh),
+        file_write_guid,
+        data_write_guid,
+    }
+}
+
+fn temporary_name(path: &Path, run: RunId) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(failed("create", path, io::ErrorKind::InvalidInput.into()));
+    };
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{run}.part"));
+    Ok(path.with_file_name(temporary))
+}
+
+/// Whether anything stands there, a dangling link included.
+fn exists(path: &Path) -> Result<bool> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed("look at", path, source)),
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| failed("sync", folder, source))
+}
+
+/// Windows has no way to sync a folder, and needs none: NTFS logs its names.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Target {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

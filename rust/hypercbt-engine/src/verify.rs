@@ -1,0 +1,186 @@
+//! Verify: read back what is stored, and say what is damaged and which restore points need it.
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use hypercbt_repo::{
+    DamagedPlace, PointId, RecordKind, Repository, RestorePoint, RunId, Timestamp,
+};
+
+use crate::{
+    Clock, Observer, Result,
+    check_pack::{self, Finding},
+    reach::{self, Key, Reached},
+    threads,
+    verify_pass::VerifyPass,
+};
+
+/// How much is read back.
+#[derive(Debug, Clone)]
+pub enum VerifyScope {
+    /// Every pack, every tree.
+    All,
+    /// A share of the chunks, and every tree.
+    Sample {
+        /// More than 0, at most 100.
+        percent: f64,
+        /// Picks them.
+        seed: u64,
+    },
+    /// What later points hold and this one does not.
+    Since(RestorePoint),
+}
+
+/// What is verified, and how.
+pub struct VerifyRequest<'a> {
+    /// How much.
+    pub scope: VerifyScope,
+    /// 16 random bytes that name the damage list, if there is damage.
+    pub id: RunId,
+    /// Now.
+    pub created: Timestamp,
+    /// Threads that read and hash; one for each core if not given.
+    pub workers: Option<NonZeroUsize>,
+    /// Measures how long it took.
+    pub clock: &'a dyn Clock,
+}
+
+/// A chunk or node that is damaged in some place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRecord {
+    /// Chunk or node.
+    pub kind: RecordKind,
+    /// Its id.
+    pub id: [u8; 32],
+    /// What does not check.
+    pub reason: String,
+    /// Whether no other place holds it.
+    pub lost: bool,
+    /// The points that need it, newest first.
+    pub points: Vec<PointId>,
+}
+
+/// What was read and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VerifyReport {
+    /// Points whose trees were walked.
+    pub points: u64,
+    /// Packs that were read whole.
+    pub packs: u64,
+    /// Chunks that were decoded and hashed.
+    pub chunks: u64,
+    /// Nodes that were decoded and hashed.
+    pub nodes: u64,
+    /// Read from the repository.
+    pub read_bytes: u64,
+    /// Damaged records, by kind and id.
+    pub damaged: Vec<DamagedRecord>,
+    /// Damaged objects that are no records, a line each: points, packs, index segments.
+    pub damaged_objects: Vec<String>,
+    /// How long it took.
+    pub elapsed_micros: u64,
+}
+
+/// Reads back what is stored. Damage is no error: it stands in the report, and on the repository's damage list.
+pub fn verify(
+    repository: &Repository,
+    request: &VerifyRequest<'_>,
+    observer: &mut dyn Observer,
+) -> Result<VerifyReport> {
+    let started = request.clock.elapsed();
+    let (points, damaged_points) = repository.points_with_damage()?;
+    let view = repository.view()?;
+    let (points, since) = in_scope(points, &request.scope);
+    let pass = VerifyPass {
+        repository,
+        view: &view,
+        workers: threads::workers(request.workers),
+    };
+    let check = pass.run(&points, &request.scope, observer)?;
+    note(repository, request.id, &check.findings)?;
+    // A new look: what was just found damaged counts as not there.
+    let view = repository.view()?;
+    let reached = reach::walk(
+        &points,
+        since,
+        &view,
+        repository.chunk_bytes(),
+        &check.findings,
+    )?;
+    let problems = view.problems();
+    let objects = damaged_points
+        .iter()
+        .map(ToString::to_string)
+        .chain(problems.iter().map(ToString::to_string));
+    let elapsed = request.clock.elapsed().saturating_sub(started);
+    Ok(VerifyReport {
+        points: reached.points,
+        packs: check.packs,
+        chunks: check.chunks,
+        nodes: check.nodes,
+        read_bytes: check.read_bytes,
+        damaged_objects: objects.chain(check.damage).collect(),
+        damaged: damaged(&check.findings, reached),
+        elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+    })
+}
+
+/// The points whose trees are walked, and the one whose part is left out.
+fn in_scope(
+    points: Vec<RestorePoint>,
+    scope: &VerifyScope,
+) -> (Vec<RestorePoint>, Option<&RestorePoint>) {
+    match scope {
+        VerifyScope::All | VerifyScope::Sample { .. } => (points, None),
+        VerifyScope::Since(since) => {
+            let later = points
+                .into_iter()
+                .filter(|point| point.sequence > since.sequence)
+                .collect();
+            (later, Some(since))
+        }
+    }
+}
+
+/// Puts what was found on the damage list.
+fn note(repository: &Repository, id: RunId, findings: &[Finding]) -> Result<()> {
+    let known = repository.damage()?.places();
+    let places: Vec<DamagedPlace> = findings
+        .iter()
+        .filter(|finding| finding.certain)
+        .map(|finding| DamagedPlace {
+            kind: finding.kind,
+            id: finding.id,
+            pack: finding.pack,
+            offset: finding.offset,
+        })
+        .filter(|place| !known.contains(place))
+        .collect();
+    if places.is_empty() {
+        Ok(())
+    } else {
+        Ok(repository.add_damage(id, &places)?)
+    }
+}
+
+/// Joins what was found in packs with what the trees miss.
+fn damaged(findings: &[Finding], mut reached: Reached) -> Vec<DamagedRecord> {
+    let mut reasons: BTreeMap<Key, String> = BTreeMap::new();
+    for finding in findings {
+        reasons
+            .entry((finding.kind, finding.id))
+            .or_insert_with(|| finding.reason.clone());
+    }
+    for (kind, id) in &reached.lost {
+        reasons
+            .entry((*kind, *id))
+            .or_insert_with(|| check_pack::lost(*kind, id));
+    }
+    let record = |(key, reason): (Key, String)| DamagedRecord {
+        kind: key.0,
+        id: key.1,
+        reason,
+        lost: reached.lost.contains(&key),
+        points: reached.needed_by.remove(&key).unwrap_or_default(),
+    };
+    reasons.into_iter().map(record).collect()
+}

@@ -1,0 +1,214 @@
+//! Reading packs back in parallel: whole ones, or single records of them.
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use hypercbt_repo::{Location, PackName, RecordKind, Repository, RestorePoint, View, pack};
+
+use crate::{
+    Error, Observer, Phase, Progress, Result, VerifyScope,
+    check_pack::{PackCheck, PackChecker},
+    fetch::{self, Batch, Wanted},
+    observer::REPORT_EVERY,
+    pipeline::Stop,
+    reach,
+};
+
+/// One verification's reading.
+pub(crate) struct VerifyPass<'a> {
+    pub(crate) repository: &'a Repository,
+    pub(crate) view: &'a View,
+    pub(crate) workers: usize,
+}
+
+enum Task {
+    Pack(PackName, u64),
+    Batch(Batch<RecordKind>),
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: Stop,
+    planned: AtomicU64,
+    done: AtomicU64,
+    check: Mutex<PackCheck>,
+}
+
+impl VerifyPass<'_> {
+    /// Reads what the scope says.
+    pub(crate) fn run(
+        &self,
+        points: &[RestorePoint],
+        scope: &VerifyScope,
+        observer: &mut dyn Observer,
+    ) -> Result<PackCheck> {
+        let shared = Shared::default();
+        let (tasks, inbox) = bounded::<Task>(2 * self.workers);
+        let (alive, ended) = bounded::<()>(0);
+        std::thread::scope(|scoped| {
+            let shared = &shared;
+            let planner = alive.clone();
+            scoped.spawn(move || {
+                let _alive = planner;
+                if let Err(error) = self.plan(points, scope, &tasks, shared) {
+                    shared.stop.fail(error);
+                }
+            });
+            for _ in 0..self.workers {
+                let (inbox, alive) = (inbox.clone(), alive.clone());
+                scoped.spawn(move || {
+                    let _alive = alive;
+                    self.work(&inbox, shared);
+                });
+            }
+            drop((inbox, alive));
+            // The channel closes when the last thread has ended.
+            while ended.recv_timeout(REPORT_EVERY) == Err(RecvTimeoutError::Timeout) {
+                report(shared, observer);
+            }
+            report(shared, observer);
+        });
+        shared.stop.into_result()?;
+        Ok(shared
+            .check
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn plan(
+        &self,
+        points: &[RestorePoint],
+        scope: &VerifyScope,
+        tasks: &Sender<Task>,
+        shared: &Shared,
+    ) -> Result<()> {
+        match scope {
+            VerifyScope::All => {
+                let packs = self.view.packs();
+                shared
+                    .planned
+                    .store(packs.iter().map(|(_, len)| len).sum(), Ordering::Relaxed);
+                for (name, len) in packs {
+                    send(tasks, Task::Pack(name, len))?;
+                }
+            }
+            VerifyScope::Sample { percent, seed } => {
+                for (name, len) in self.view.packs() {
+                    Self::send_batches(
+                        self.sample(name, len, *percent, *seed, shared)?,
+                        tasks,
+                        shared,
+                    )?;
+                }
+            }
+            VerifyScope::Since(since) => {
+                let chunk_bytes = self.repository.chunk_bytes();
+                let mut each = |wanted| Self::send_batches(wanted, tasks, shared);
+                let nodes = reach::new_chunks(points, since, self.view, chunk_bytes, &mut each)?;
+                lock(shared).nodes += nodes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some records of a pack; the same ones for the same seed.
+    fn sample(
+        &self,
+        name: PackName,
+        len: u64,
+        percent: f64,
+        seed: u64,
+        shared: &Shared,
+    ) -> Result<Vec<Wanted<RecordKind>>> {
+        let entries = match pack::read_footer(&**self.repository.storage(), name, len) {
+            Ok(entries) => entries,
+            Err(error @ hypercbt_repo::Error::Damaged { .. }) => {
+                lock(shared).damage.push(error.to_string());
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let picked = entries
+            .into_iter()
+            .filter(|entry| share(&entry.id, seed) * 100.0 < percent);
+        Ok(picked
+            .map(|entry| Wanted {
+                id: entry.id,
+                place: Location {
+                    pack: name,
+                    offset: entry.offset,
+                    stored_len: entry.stored_len,
+                },
+                purpose: entry.kind,
+            })
+            .collect())
+    }
+
+    fn send_batches(
+        wanted: Vec<Wanted<RecordKind>>,
+        tasks: &Sender<Task>,
+        shared: &Shared,
+    ) -> Result<()> {
+        for batch in fetch::batches(wanted) {
+            shared.planned.fetch_add(batch.len(), Ordering::Relaxed);
+            send(tasks, Task::Batch(batch))?;
+        }
+        Ok(())
+    }
+
+    fn work(&self, inbox: &Receiver<Task>, shared: &Shared) {
+        let mut checker = PackChecker::new(self.repository, self.view);
+        for task in inbox {
+            if shared.stop.is_set() {
+                return;
+            }
+            let result = match task {
+                Task::Pack(name, len) => checker.pack(name, len),
+                Task::Batch(batch) => Ok(checker.batch(&batch)),
+            };
+            match result {
+                Ok(check) => {
+                    shared.done.fetch_add(check.read_bytes, Ordering::Relaxed);
+                    lock(shared).add(check);
+                }
+                Err(error) => return shared.stop.fail(error),
+            }
+        }
+    }
+}
+
+/// A number from 0 to 1 that an id and a seed make: a hash of ids that are hashes themselves.
+fn share(id: &[u8; 32], seed: u64) -> f64 {
+    let (words, _) = id.as_chunks::<8>();
+    let word = words.first().map_or(0, |word| u64::from_le_bytes(*word)) ^ seed;
+    let mixed = word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    #[expect(clippy::cast_precision_loss, reason = "32 bits fit into a double")]
+    let share = mixed as f64 / f64::from(u32::MAX);
+    share
+}
+
+fn send(tasks: &Sender<Task>, task: Task) -> Result<()> {
+    // The workers go only when everything stops; what stopped them is told before this.
+    tasks.send(task).map_err(|_| Error::Cancelled)
+}
+
+fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, PackCheck> {
+    shared.check.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report(shared: &Shared, observer: &mut dyn Observer) {
+    let progress = Progress {
+        phase: Phase::Verify,
+        done_bytes: shared.done.load(Ordering::Relaxed),
+        total_bytes: shared.planned.load(Ordering::Relaxed),
+    };
+    if observer.progress(progress) == ControlFlow::Break(()) {
+        shared.stop.fail(Error::Cancelled);
+    }
+}

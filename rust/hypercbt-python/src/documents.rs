@@ -1,0 +1,91 @@
+//! Results as JSON text: Python makes its dataclasses of them.
+
+use hypercbt_engine::{BackupOutcome, RestoreStats, VerifyReport, VerifyScope};
+use hypercbt_repo::RecordKind;
+use hypercbt_vhdx::{Layer, LogState};
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use serde_json::{Value, json};
+
+pub(crate) fn layers(layers: &[Layer]) -> String {
+    layers.iter().map(layer).collect::<Value>().to_string()
+}
+
+fn layer(layer: &Layer) -> Value {
+    let (log, entries, sectors) = match layer.log {
+        LogState::Clean => ("clean", 0, 0),
+        LogState::Replayed { entries, sectors } => ("replayed", entries, sectors),
+        _ => ("none", 0, 0),
+    };
+    json!({
+        "path": layer.name,
+        "format": layer.format.as_str(),
+        "kind": layer.kind.as_str(),
+        "file_bytes": layer.file_bytes.0,
+        "disk_bytes": layer.size.0,
+        "block_bytes": layer.block_bytes,
+        "log": log,
+        "log_entries": entries,
+        "log_sectors": sectors,
+        "present_blocks": layer.present_blocks,
+        "partial_blocks": layer.partial_blocks,
+        "missing_tail_bytes": layer.missing_tail.0,
+        "disk_id": layer.disk_id.map(|guid| guid.to_string()),
+        "data_write_guid": layer.data_write_guid.map(|guid| guid.to_string()),
+        "file_write_guid": layer.file_write_guid.map(|guid| guid.to_string()),
+        "creator": layer.creator,
+    })
+}
+
+pub(crate) fn json(value: &impl serde::Serialize) -> PyResult<String> {
+    serde_json::to_string(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+}
+
+/// The restore point, and what could not be tidied up after it.
+pub(crate) fn backup(outcome: &BackupOutcome) -> PyResult<String> {
+    let point = serde_json::to_value(&outcome.point)
+        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let warnings: Vec<String> = outcome
+        .unfinished
+        .iter()
+        .map(|error| crate::error::chain(error))
+        .collect();
+    Ok(json!({ "point": point, "warnings": warnings }).to_string())
+}
+
+pub(crate) fn restore(stats: &RestoreStats) -> String {
+    json!({
+        "disk_bytes": stats.disk_bytes,
+        "written_bytes": stats.written_bytes,
+        "read_bytes": stats.read_bytes,
+        "elapsed_micros": stats.elapsed_micros,
+    })
+    .to_string()
+}
+
+pub(crate) fn verify(scope: &VerifyScope, report: &VerifyReport) -> String {
+    let damaged = report.damaged.iter().map(|record| {
+        json!({
+            "kind": match record.kind { RecordKind::Chunk => "chunk", RecordKind::Node => "node" },
+            "id": hex(&record.id),
+            "reason": record.reason,
+            "lost": record.lost,
+            "points": record.points.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "scope": match scope { VerifyScope::All => "all", VerifyScope::Since(_) => "since", VerifyScope::Sample { .. } => "sample" },
+        "points": report.points,
+        "packs": report.packs,
+        "chunks": report.chunks,
+        "nodes": report.nodes,
+        "read_bytes": report.read_bytes,
+        "damaged": damaged.collect::<Vec<_>>(),
+        "damaged_objects": report.damaged_objects,
+        "elapsed_micros": report.elapsed_micros,
+    })
+    .to_string()
+}
+
+fn hex(id: &[u8; 32]) -> String {
+    hypercbt_repo::ChunkId(*id).to_string()
+}
