@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
 
-use crate::segments::{FileIndex, Segment, Segments};
+use crate::chain;
+use crate::layer::OpenFile;
+use crate::segments::{FileIndex, Place, Segment, Segments};
 use crate::stamp::Stamp;
-use crate::{Guid, ReadAt, Result};
+use crate::storage::LocalFile;
+use crate::{Error, FileOffset, Guid, NotADisk, ReadAt, Result};
 
 /// Where the parents of a differencing disk may be looked for, besides the folder of their child.
 #[derive(Debug, Clone, Default)]
@@ -120,27 +123,47 @@ pub struct Layer {
 /// What is where was settled at `open`; [`resolve`](Self::resolve) and [`segments`](Self::segments) do no I/O.
 #[derive(Debug)]
 pub struct VirtualDisk {
-    size: ByteLen,
+    /// Leaf first; never empty. `layers` are their facts.
+    files: Vec<OpenFile>,
     layers: Vec<Layer>,
+    size: ByteLen,
+    logical_sector_bytes: u32,
+    physical_sector_bytes: u32,
 }
 
 impl VirtualDisk {
     /// Opens the disk file at `path` and its parents. What a file is, its content decides.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let _ = (path, options);
-        todo!()
+        Self::new(chain::open(path, options)?)
     }
 
     /// Opens the file at `path` as a raw disk, whatever its content looks like.
     pub fn open_raw(path: &Path) -> Result<Self> {
-        let _ = path;
-        todo!()
+        let storage = LocalFile::open(path)?;
+        Self::new(vec![OpenFile::open_raw(
+            path.to_owned(),
+            Box::new(storage),
+        )?])
     }
 
     /// Opens a disk from named storages, leaf first, then its parents in order.
     pub fn from_storage(files: Vec<(String, Box<dyn ReadAt>)>) -> Result<Self> {
-        let _ = files;
-        todo!()
+        Self::new(chain::from_storage(files)?)
+    }
+
+    fn new(files: Vec<OpenFile>) -> Result<Self> {
+        let no_file = Error::NotADisk {
+            file: PathBuf::new(),
+            reason: NotADisk::NoFile,
+        };
+        let leaf = files.first().ok_or(no_file)?;
+        Ok(Self {
+            size: leaf.size(),
+            logical_sector_bytes: leaf.logical_sector_bytes(),
+            physical_sector_bytes: leaf.physical_sector_bytes(),
+            layers: files.iter().map(OpenFile::facts).collect(),
+            files,
+        })
     }
 
     /// The size of the virtual disk.
@@ -150,27 +173,27 @@ impl VirtualDisk {
 
     /// What the leaf is stored as.
     pub fn format(&self) -> Format {
-        todo!()
+        self.layers.first().map_or(Format::Raw, |leaf| leaf.format)
     }
 
     /// The identity of the virtual disk, if its format has one.
     pub fn disk_id(&self) -> Option<Guid> {
-        todo!()
+        self.layers.first().and_then(|leaf| leaf.disk_id)
     }
 
     /// The sector that the guest addresses.
     pub fn logical_sector_bytes(&self) -> u32 {
-        todo!()
+        self.logical_sector_bytes
     }
 
     /// The sector that the guest should align to.
     pub fn physical_sector_bytes(&self) -> u32 {
-        todo!()
+        self.physical_sector_bytes
     }
 
     /// The leaf's payload block, if its format has blocks.
     pub fn block_bytes(&self) -> Option<u32> {
-        todo!()
+        self.layers.first().and_then(|leaf| leaf.block_bytes)
     }
 
     /// The files of the chain, leaf first.
@@ -180,13 +203,20 @@ impl VirtualDisk {
 
     /// Every byte that is in some file; all others are zero.
     pub fn allocated(&self) -> Extents {
-        todo!()
+        let all = Extent::new(DiskOffset(0), self.size);
+        let segments = all
+            .into_iter()
+            .flat_map(|all| Segments::new(&self.files, all));
+        let data = segments.filter(|segment| segment.place != Place::Zero);
+        data.map(|segment| segment.extent).collect()
     }
 
     /// Where the bytes of `extent` are, lazily: a partition of it, in order, equal neighbours merged.
+    ///
+    /// No I/O. What is absent costs nothing, however long it is.
     pub fn segments(&self, extent: Extent) -> Result<Segments<'_>> {
-        let _ = extent;
-        todo!()
+        self.check_range(extent.start(), extent.len())?;
+        Ok(Segments::new(&self.files, extent))
     }
 
     /// Where the bytes of `extent` are: a partition of it, in order, equal neighbours merged.
@@ -196,24 +226,68 @@ impl VirtualDisk {
 
     /// Fills `buf` with the bytes of the disk from `at` on.
     pub fn read_at(&self, at: DiskOffset, buf: &mut [u8]) -> Result<()> {
-        let _ = (at, buf);
-        todo!()
+        let len = ByteLen(buf.len() as u64);
+        self.check_range(at, len)?;
+        let Some(extent) = Extent::new(at, len) else {
+            return Ok(());
+        };
+        let mut rest = buf;
+        for segment in Segments::new(&self.files, extent) {
+            let len = usize::try_from(segment.extent.len().0).unwrap_or(usize::MAX);
+            let (piece, after) = rest.split_at_mut(len.min(rest.len()));
+            match segment.place {
+                Place::Data { file, at } => self.read_file(file, at, piece)?,
+                Place::Zero => piece.fill(0),
+            }
+            rest = after;
+        }
+        Ok(())
     }
 
     /// Fills `buf` with the bytes of a layer's file from `at` on, as its log has them: reads a `Data` segment.
-    pub fn read_file(&self, file: FileIndex, at: crate::FileOffset, buf: &mut [u8]) -> Result<()> {
-        let _ = (file, at, buf);
-        todo!()
+    pub fn read_file(&self, file: FileIndex, at: FileOffset, buf: &mut [u8]) -> Result<()> {
+        let found = self.opened(file);
+        found
+            .ok_or(Error::NoSuchFile {
+                file,
+                files: self.files.len(),
+            })?
+            .source()
+            .read(buf, at)
     }
 
     /// The file of a layer, where a plain read of it gives the truth for every `Data` segment in it.
     pub fn file(&self, file: FileIndex) -> Option<&File> {
-        let _ = file;
-        todo!()
+        let opened = self.opened(file).filter(|opened| opened.is_plain())?;
+        opened.source().storage().as_file()
     }
 
     /// What tells whether somebody wrote to the files, read anew.
     pub fn stamp(&self) -> Result<Stamp> {
-        todo!()
+        let files = self
+            .files
+            .iter()
+            .map(OpenFile::stamp)
+            .collect::<Result<_>>()?;
+        Ok(Stamp { files })
+    }
+
+    fn opened(&self, file: FileIndex) -> Option<&OpenFile> {
+        self.files.get(usize::try_from(file.0).ok()?)
+    }
+
+    fn check_range(&self, at: DiskOffset, len: ByteLen) -> Result<()> {
+        let inside =
+            at.0.checked_add(len.0)
+                .is_some_and(|end| end <= self.size.0);
+        if inside {
+            Ok(())
+        } else {
+            Err(Error::OutOfRange {
+                at,
+                len,
+                disk_len: self.size,
+            })
+        }
     }
 }

@@ -6,18 +6,28 @@ use std::path::PathBuf;
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
 
-use crate::{BlockIndex, FileOffset, Guid};
+use crate::{BlockIndex, FileIndex, FileOffset, Guid};
 
 /// The result of a call into a disk.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a disk could not be opened, read or written. Every variant but [`Error::OutOfRange`] names the file.
+/// Why a disk could not be opened, read or written. Every variant names the file, but the two that
+/// are about a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file could not be opened.
     #[error("cannot open {file}", file = .file.display())]
     Open {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The length, the time or the headers of the file could not be read.
+    #[error("cannot examine {file}", file = .file.display())]
+    Examine {
         /// The file.
         file: PathBuf,
         /// What the system said.
@@ -114,7 +124,7 @@ pub enum Error {
         file: PathBuf,
     },
     /// The chain of parents is longer than any real one.
-    #[error("{file} has more than {limit} parents", file = .file.display())]
+    #[error("the chain of {file} has more than {limit} files", file = .file.display())]
     ChainTooLong {
         /// The leaf.
         file: PathBuf,
@@ -128,6 +138,14 @@ pub enum Error {
         file: PathBuf,
         /// What was given as its parent.
         parent: PathBuf,
+    },
+    /// There is no file of this number in the chain.
+    #[error("file {file} of a chain of {files} was asked for", file = .file.0)]
+    NoSuchFile {
+        /// The number.
+        file: FileIndex,
+        /// How many there are.
+        files: usize,
     },
     /// A disk cannot be made with these numbers.
     #[error("cannot create {file}: {reason}", file = .file.display())]

@@ -29,11 +29,21 @@ impl Guid {
 
     /// Makes a GUID from its written form, as a constant: `0x2DC27766, 0xF623, 0x4200, 0x9D64_115E9BFD4A08`.
     pub const fn from_fields(first: u32, second: u16, third: u16, rest: u64) -> Self {
-        let [a, b, c, d] = first.to_le_bytes();
-        let [e, f] = second.to_le_bytes();
-        let [g, h] = third.to_le_bytes();
-        let [i, j, k, l, m, n, o, p] = rest.to_be_bytes();
-        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+        let (first, second, third) = (
+            first.to_le_bytes(),
+            second.to_le_bytes(),
+            third.to_le_bytes(),
+        );
+        let rest = rest.to_be_bytes();
+        let mut guid = [0; 16];
+        let (head, tail) = guid.split_at_mut(8);
+        let (head, middle) = head.split_at_mut(4);
+        let (second_place, third_place) = middle.split_at_mut(2);
+        head.copy_from_slice(&first);
+        second_place.copy_from_slice(&second);
+        third_place.copy_from_slice(&third);
+        tail.copy_from_slice(&rest);
+        Self(guid)
     }
 
     /// Whether this is [`Guid::ZERO`].

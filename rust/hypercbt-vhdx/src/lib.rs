@@ -15,20 +15,34 @@
 
 #![forbid(unsafe_code)]
 
+mod bat;
+mod chain;
 mod create;
 mod disk;
 mod encode;
 mod error;
 mod format;
+mod geometry;
 mod guid;
+mod header;
 mod holes;
+mod layer;
 mod layout;
+mod locator;
+mod log;
+mod metadata;
 mod options;
+mod raw;
+mod region;
+mod sector_bitmap;
 mod segments;
+mod source;
+mod space;
 mod stamp;
 mod storage;
 mod target;
 mod units;
+mod vhdx;
 mod write_raw;
 
 pub use create::VhdxWriter;

@@ -1,0 +1,243 @@
+//! A differencing disk and its parents: finding them, and making sure that they are the right ones.
+//!
+//! A parent locator is untrusted input, so a parent is only looked for where the caller allows it: among the files
+//! that the caller names, beside the child, and in folders that the caller names. Of the paths in the locator only
+//! the file name counts. A file is the parent if its `DataWriteGuid` is the child's `parent_linkage`; a file of the
+//! right name with other data would give a plausible wrong disk, and is refused.
+
+use std::path::{Path, PathBuf};
+
+use crate::disk::OpenOptions;
+use crate::error::{Defect, Mismatch, Unsupported};
+use crate::format::FILE_SIGNATURE;
+use crate::header;
+use crate::layer::OpenFile;
+use crate::locator::ParentLocator;
+use crate::storage::LocalFile;
+use crate::{Error, FileOffset, NotADisk, ReadAt, Result};
+
+/// The most files of a chain. Windows allows fewer checkpoints; Microsoft's own reader stops here, too.
+pub(crate) const MAX_FILES: usize = 256;
+
+/// Opens the file at `path` and all its parents, leaf first.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Vec<OpenFile>> {
+    if path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("vhds"))
+    {
+        let format = Unsupported::VhdSet;
+        return Err(Error::UnsupportedFormat {
+            file: path.to_owned(),
+            format,
+        });
+    }
+    let storage = LocalFile::open(path)?;
+    let mut met = vec![Identity::of(path, &storage)];
+    let mut chain = vec![OpenFile::open(path.to_owned(), Box::new(storage))?];
+    while let Some((child, locator)) = chain
+        .last()
+        .and_then(|child| Some((child, child.parent()?)))
+    {
+        if chain.len() >= MAX_FILES {
+            return Err(Error::ChainTooLong {
+                file: path.to_owned(),
+                limit: MAX_FILES,
+            });
+        }
+        let (parent_path, storage) = find_parent(child.source().name(), locator, options)?;
+        let identity = Identity::of(&parent_path, &storage);
+        if met.contains(&identity) {
+            return Err(Error::ParentCycle { file: parent_path });
+        }
+        let parent = OpenFile::open(parent_path, Box::new(storage))?;
+        check_pair(child, &parent)?;
+        met.push(identity);
+        chain.push(parent);
+    }
+    Ok(chain)
+}
+
+/// Opens a chain whose files the caller has, leaf first. Exactly the files that it needs must be there.
+pub(crate) fn from_storage(files: Vec<(String, Box<dyn ReadAt>)>) -> Result<Vec<OpenFile>> {
+    let mut chain: Vec<OpenFile> = Vec::with_capacity(files.len());
+    for (name, storage) in files {
+        let name = PathBuf::from(name);
+        if let Some(child) = chain.last() {
+            let file = child.source().name().to_owned();
+            if child.parent().is_none() {
+                return Err(Error::UnexpectedParent { file, parent: name });
+            }
+            if chain.len() >= MAX_FILES {
+                return Err(Error::ChainTooLong {
+                    file,
+                    limit: MAX_FILES,
+                });
+            }
+        }
+        let opened = OpenFile::open(name, storage)?;
+        if let Some(child) = chain.last() {
+            check_pair(child, &opened)?;
+        }
+        chain.push(opened);
+    }
+    match chain.last() {
+        None => Err(Error::NotADisk {
+            file: PathBuf::new(),
+            reason: NotADisk::NoFile,
+        }),
+        Some(last) if last.parent().is_some() => Err(Error::ParentNotFound {
+            file: last.source().name().to_owned(),
+            tried: Vec::new(),
+        }),
+        Some(_) => Ok(chain),
+    }
+}
+
+/// Checks an opened parent against its child: the linkage and the sectors. Sizes and blocks may differ.
+fn check_pair(child: &OpenFile, parent: &OpenFile) -> Result<()> {
+    let refuse = |mismatch| {
+        let (file, parent) = (
+            child.source().name().to_owned(),
+            parent.source().name().to_owned(),
+        );
+        Err(Error::WrongParent {
+            file,
+            parent,
+            mismatch,
+        })
+    };
+    let (Some(locator), Some(vhdx)) = (child.parent(), parent.vhdx()) else {
+        return refuse(Mismatch::Format);
+    };
+    let found = vhdx.header.data_write_guid;
+    if !locator.matches(found) {
+        return refuse(Mismatch::Linkage {
+            wanted: locator.linkage,
+            found,
+        });
+    }
+    let sectors = (child.logical_sector_bytes(), parent.logical_sector_bytes());
+    if sectors.0 != sectors.1 {
+        return refuse(Mismatch::SectorSize {
+            child: sectors.0,
+            parent: sectors.1,
+        });
+    }
+    Ok(())
+}
+
+/// Finds the parent of `child` among all places where it may be.
+///
+/// # Errors
+/// The first thing that was wrong with a file which could have been it, or [`Error::ParentNotFound`].
+fn find_parent(
+    child: &Path,
+    locator: &ParentLocator,
+    options: &OpenOptions,
+) -> Result<(PathBuf, LocalFile)> {
+    let mut named_error = None;
+    for path in &options.parents {
+        // A file that the caller names must be there, but it may be the parent of another file of the chain.
+        let storage = LocalFile::open(path)?;
+        match check_linkage(child, locator, path, &storage) {
+            Ok(()) => return Ok((path.clone(), storage)),
+            Err(error) => named_error = named_error.or(Some(error)),
+        }
+    }
+    let mut near_error = None;
+    let near = candidates(child, locator, options);
+    for path in &near {
+        let opened = match LocalFile::open(path) {
+            Err(Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                continue;
+            }
+            opened => opened,
+        };
+        match opened
+            .and_then(|storage| check_linkage(child, locator, path, &storage).map(|()| storage))
+        {
+            Ok(storage) => return Ok((path.clone(), storage)),
+            Err(error) => near_error = near_error.or(Some(error)),
+        }
+    }
+    // A wrong file under the right name says more than one that may be meant for another child.
+    let tried = options.parents.iter().cloned().chain(near).collect();
+    let not_found = Error::ParentNotFound {
+        file: child.to_owned(),
+        tried,
+    };
+    Err(near_error.or(named_error).unwrap_or(not_found))
+}
+
+/// Each file name of the locator in each allowed folder, the child's own first.
+fn candidates(child: &Path, locator: &ParentLocator, options: &OpenOptions) -> Vec<PathBuf> {
+    let own = child.parent().unwrap_or(Path::new(""));
+    let folders = std::iter::once(own).chain(options.parent_folders.iter().map(PathBuf::as_path));
+    let names = locator.file_names();
+    folders
+        .flat_map(|folder| names.iter().map(|name| folder.join(name)))
+        .collect()
+}
+
+/// Reads just enough of a file to tell whether it is the parent.
+fn check_linkage(
+    child: &Path,
+    locator: &ParentLocator,
+    path: &Path,
+    storage: &LocalFile,
+) -> Result<()> {
+    let wrong = |mismatch| Error::WrongParent {
+        file: child.to_owned(),
+        parent: path.to_owned(),
+        mismatch,
+    };
+    let mut signature = [0; FILE_SIGNATURE.len()];
+    let read = storage.read_exact_at(&mut signature, FileOffset(0));
+    if read.is_err() || signature != FILE_SIGNATURE {
+        return Err(wrong(Mismatch::Format));
+    }
+    let examine = |source| Error::Examine {
+        file: path.to_owned(),
+        source,
+    };
+    let headers = header::read_both(storage).map_err(examine)?;
+    let header = header::current(headers).map_err(|Defect { part, reason }| Error::Corrupt {
+        file: path.to_owned(),
+        part,
+        reason,
+    })?;
+    let found = header.data_write_guid;
+    if locator.matches(found) {
+        return Ok(());
+    }
+    Err(wrong(Mismatch::Linkage {
+        wanted: locator.linkage,
+        found,
+    }))
+}
+
+/// What makes a file the same file under another name.
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    #[cfg(unix)]
+    Inode {
+        device: u64,
+        inode: u64,
+    },
+    Path(PathBuf),
+}
+
+impl Identity {
+    fn of(path: &Path, storage: &LocalFile) -> Self {
+        #[cfg(unix)]
+        if let Some(Ok(metadata)) = storage.as_file().map(std::fs::File::metadata) {
+            use std::os::unix::fs::MetadataExt;
+            return Self::Inode {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+            };
+        }
+        let _ = storage;
+        Self::Path(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
+    }
+}
