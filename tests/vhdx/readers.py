@@ -1,12 +1,13 @@
 """The readers that every case is held against, behind one face."""
 
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from .format import KIB
+from .format import HEADER_PLACES, KIB
 from .generator import Image
 from .slow_reader import RefusedError, SlowDisk
 
@@ -16,6 +17,8 @@ class Disk(Protocol):
     def size(self) -> int: ...
 
     def read(self, offset: int, length: int) -> bytes: ...
+
+    def allocated(self) -> Iterable[tuple[int, int]]: ...
 
 
 class Reader(Protocol):
@@ -58,6 +61,10 @@ class OurDisk:
         data: bytes = self.disk.read_at(offset, length)
         return data
 
+    def allocated(self) -> Iterable[tuple[int, int]]:
+        extents: Iterable[tuple[int, int]] = self.disk.allocated
+        return extents
+
 
 class OurReader:
     """The reader under test."""
@@ -71,6 +78,16 @@ class OurReader:
         self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
     ) -> Disk:
         return OurDisk(path, parents, folders)
+
+
+def has_log(path: Path) -> bool:
+    """Whether the header with the greater number has a log GUID."""
+    with path.open("rb") as file:
+        headers = []
+        for place in HEADER_PLACES:
+            file.seek(place)
+            headers.append(struct.unpack("<8xQ32x16s", file.read(64)))
+    return any(max(headers)[1])
 
 
 def check(reader: Reader, path: Path, image: Image, *around: int) -> None:

@@ -317,6 +317,27 @@ class SlowDisk:
         there = min(length, max(0, self.parent.size - offset))
         return self.parent._read(offset, there) + bytes(length - there)
 
+    def allocated(self) -> Iterator[tuple[int, int]]:
+        """The blocks, by this disk's measure, that are in this file or in one below."""
+        for block in range(self._blocks):
+            offset = block * self.block_bytes
+            length = min(self.block_bytes, self.size - offset)
+            if self._is_allocated(offset, length):
+                yield offset, length
+
+    def _is_allocated(self, offset: int, length: int) -> bool:
+        end = min(offset + length, self.size)
+        blocks = range(offset // self.block_bytes, -(-end // self.block_bytes))
+        for block in blocks:
+            state, _ = self._bat(block + block // self._ratio)
+            if state in (FULL, PARTIAL):
+                return True
+            # The parent is asked for the whole range, not this block's: it may say too much.
+            parent = self.parent if state == f.NOT_PRESENT else None
+            if parent is not None and parent._is_allocated(offset, length):
+                return True
+        return False
+
     # Parents.
 
     def _find_parent(
