@@ -15,7 +15,10 @@ use std::process::Command;
 use std::thread;
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
-use hypercbt_vhdx::{Error, Guid, RawWriter, Reason, VhdxOptions, VhdxWriter, WriteDisk};
+use hypercbt_vhdx::{
+    Error, Guid, OpenOptions, Part, RawWriter, Reason, VhdxOptions, VhdxWriter, VirtualDisk,
+    WriteDisk,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -121,6 +124,14 @@ fn read_naively(path: &Path, options: &VhdxOptions, at: u64, len: u64) -> Vec<u8
     bytes
 }
 
+/// Reads the disk with our own reader.
+fn read_ours(path: &Path, at: u64, len: u64) -> Vec<u8> {
+    let disk = VirtualDisk::open(path, &OpenOptions::default()).unwrap();
+    let mut bytes = vec![0xEE; usize::try_from(len).unwrap()];
+    disk.read_at(DiskOffset(at), &mut bytes).unwrap();
+    bytes
+}
+
 /// Runs `qemu-img`. `None` if it fails, else what it printed.
 fn qemu_img(arguments: &[&str]) -> Option<String> {
     let output = Command::new("qemu-img").args(arguments).output().unwrap();
@@ -215,6 +226,7 @@ fn all_readers_agree_on_both_sides_of_the_4_gib_border() {
                 read_naively(&path, &options, at, len) == wanted,
                 "naive, {at}"
             );
+            assert!(read_ours(&path, at, len) == wanted, "ours, {at}");
             if has_qemu() {
                 assert!(read_by_qemu(&path, at, len) == wanted, "qemu, {at}");
             }
@@ -242,7 +254,10 @@ fn a_disk_with_sectors_of_4096_bytes_is_read_on_both_sides_of_the_32_gib_border(
             read_naively(&path, &options, at, len) == wanted,
             "naive, {at}"
         );
+        assert!(read_ours(&path, at, len) == wanted, "ours, {at}");
     }
+    let disk = VirtualDisk::open(&path, &OpenOptions::default()).unwrap();
+    assert_eq!(disk.logical_sector_bytes(), 4096);
 }
 
 #[test]
@@ -252,9 +267,31 @@ fn a_mostly_empty_disk_takes_the_room_of_its_present_blocks() {
     let path = make_vhdx(&folder, &options(64 * TIB, 32 * MIB, 512), &writes);
     // Headers, log, metadata: 3 MiB; a table of 16.1 MiB, rounded up; two blocks.
     assert_eq!(fs::metadata(&path).unwrap().len(), (3 + 17 + 2 * 32) * MIB);
+    for (at, len) in writes {
+        assert!(read_ours(&path, at, len) == content(at, len));
+    }
     if has_qemu() {
         qemu_img(&["check", "-f", "vhdx", text(&path)]).expect("no error");
     }
+}
+
+#[test]
+fn our_reader_finds_what_was_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let writes = [(2 * MIB, 512), (8 * MIB, 512)];
+    let path = make_vhdx(&folder, &options(9 * MIB, 2 * MIB, 512), &writes);
+    let disk = VirtualDisk::open(&path, &OpenOptions::default()).unwrap();
+    assert_eq!(disk.size(), ByteLen(9 * MIB));
+    assert_eq!(disk.disk_id(), Some(Guid([0xD1; 16])));
+    assert_eq!(disk.block_bytes(), Some(2 << 20));
+    assert_eq!(disk.logical_sector_bytes(), 512);
+    assert_eq!(disk.physical_sector_bytes(), 4096);
+    assert_eq!(
+        disk.allocated(),
+        extents(&[(2 * MIB, 2 * MIB), (8 * MIB, MIB)])
+    );
+    assert_eq!(disk.layers()[0].creator.as_deref(), Some("hypercbt 0.1.0"));
+    assert_eq!(disk.layers()[0].data_write_guid, Some(Guid([0xDA; 16])));
 }
 
 #[test]
@@ -289,6 +326,18 @@ fn an_unfinished_disk_is_a_vhdx_that_every_reader_refuses() {
     disk.write_at(DiskOffset(0), &content(0, 512)).unwrap();
     drop(disk);
     assert_eq!(read_file(&path, 0, 8), b"vhdxfile");
+    let opened = VirtualDisk::open(&path, &OpenOptions::default()).map(|_| ());
+    assert!(
+        matches!(
+            opened,
+            Err(Error::Corrupt {
+                part: Part::Header,
+                reason: Reason::NoValidCopy,
+                ..
+            })
+        ),
+        "{opened:?}"
+    );
     if has_qemu() {
         assert_eq!(qemu_img(&["check", "-f", "vhdx", text(&path)]), None);
     }
@@ -476,6 +525,7 @@ proptest! {
         let path = make_vhdx(&folder, &options, &writes);
         let wanted = expected(&writes, 0, size);
         prop_assert!(read_naively(&path, &options, 0, size) == wanted);
+        prop_assert!(read_ours(&path, 0, size) == wanted);
         prop_assert!(fs::metadata(&path).unwrap().len().is_multiple_of(MIB));
     }
 }
