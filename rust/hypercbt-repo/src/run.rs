@@ -23,16 +23,13 @@ use crate::{
     Base, Baseline, ChunkId, Closed, Error, Lease, NodeId, Outcome, PointId, Record, RecordKind,
     Repository, RestorePoint, Result, RunId, Storage, Suspect, Timestamp, View,
     catalog::Catalog,
-    index, name,
+    name,
     object::{self, ObjectKind},
     points::{self, Named},
     tree::{Node, NodeSink, NodeSource},
     view::decode_node,
 };
 use packer::{Packer, Settings};
-
-/// Entries in a segment that is made from the footers of packs that no segment tells of: 12 MiB of memory.
-const ENTRIES_IN_A_SEGMENT: usize = 1 << 18;
 
 /// What is decided when a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +108,8 @@ impl Repository {
             bases: bases.collect(),
         };
         object::create(storage, &name::lease(id), ObjectKind::Lease, &lease)?;
-        let view = catalog(self, id).and_then(|catalog| View::new(self, catalog));
+        let catalog = Catalog::open(self.storage(), Some(id));
+        let view = catalog.and_then(|catalog| View::new(self, catalog));
         let view = view.inspect_err(|_| {
             // The lease stands already. That it cannot be closed either adds nothing to the error.
             let _ = end(storage, id, Outcome::Aborted);
@@ -126,21 +124,6 @@ impl Repository {
             closed: false,
         })
     }
-}
-
-/// Opens the catalog, with segments for what no whole segment tells of.
-fn catalog(repository: &Repository, run: RunId) -> Result<Catalog> {
-    let storage = &**repository.storage();
-    let opened = Catalog::open(repository.storage())?;
-    // The segment that takes the place of a damaged one can have its name: the same packs give the same bytes.
-    for name in opened.damaged_segments() {
-        storage
-            .delete(&name)
-            .map_err(Error::storage("delete", &name))?;
-    }
-    opened.persist(ENTRIES_IN_A_SEGMENT, |packs| {
-        index::write(storage, &run.to_string(), packs, 0)
-    })
 }
 
 /// Writes down how a run ended, and removes what it left unfinished. Tries both.

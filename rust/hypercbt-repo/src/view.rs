@@ -31,7 +31,7 @@ impl Repository {
     ///
     /// Packs that no index segment tells of are indexed from their footers, in memory.
     pub fn view(&self) -> Result<Arc<View>> {
-        let catalog = Catalog::open(self.storage())?.into_catalog();
+        let catalog = Catalog::open(self.storage(), None)?;
         View::new(self, catalog).map(Arc::new)
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::HashSet, io, sync::Arc};
 use common::*;
 use hypercbt_repo::{
     Baseline, Call, ChunkId, Error, Fault, FaultyStorage, LocalStorage, MemoryStorage, RecordKind,
-    Repository, Storage, Timestamp, codec,
+    Repository, RunOptions, Storage, Timestamp, codec,
     index::{PageCache, Segment},
     pack,
 };
@@ -427,23 +427,29 @@ fn an_error_of_the_storage_keeps_its_kind() {
 #[test]
 fn what_a_killed_run_finished_is_not_stored_again() {
     let (before, _) = in_memory();
+    let late = RunOptions {
+        segment_bytes: u64::MAX,
+        ..options(1, &[])
+    };
+    let killed = |storage: &FaultyStorage<MemoryStorage>| {
+        let mut run = open(storage.clone()).begin(late.clone())?;
+        let point = store(&run, &DISK)?;
+        run.commit(point)
+    };
+    // Killed at its only segment: there are packs, and no segment tells of them.
     let recording = FaultyStorage::recording(before.copy());
-    backup(&open(recording.clone()), 1, &DISK, &[]).unwrap();
-    // Killed at its first segment: there are packs, and no segment tells of them.
+    killed(&recording).unwrap();
     let calls = recording.calls();
-    let first_segment = calls
+    let segment = calls
         .iter()
         .position(|call| call.name.starts_with("index/"))
         .unwrap();
     let storage = before.copy();
     let dead = Fault::FailFrom(io::ErrorKind::BrokenPipe);
-    let faulty = FaultyStorage::failing(storage.clone(), first_segment, dead);
-    backup(&open(faulty), 1, &DISK, &[]).unwrap_err();
-    let left = stored_chunks(&storage);
-    assert!(
-        left.len() >= 4 && names(&storage, "index").is_empty(),
-        "{left:?}"
-    );
+    killed(&FaultyStorage::failing(storage.clone(), segment, dead)).unwrap_err();
+    assert_eq!(stored_chunks(&storage).len(), 7);
+    assert_eq!(names(&storage, "index"), [""; 0]);
+    assert_eq!(names(&storage, "closed"), [""; 0]);
 
     let repository = open(storage.clone());
     let point = backup(&repository, 2, &DISK, &[]).unwrap();

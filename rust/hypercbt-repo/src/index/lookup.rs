@@ -63,10 +63,18 @@ impl Index {
     pub fn add(&self, segment: SegmentName) -> Result<()> {
         let opened = Segment::open(Arc::clone(&self.storage), Arc::clone(&self.cache), segment)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.damaged.remove(&segment);
         if state.segments.iter().all(|known| known.name() != segment) {
             state.segments.push(Arc::new(opened));
         }
         Ok(())
+    }
+
+    /// Asks this segment no more: its pages are damaged, and what its packs hold is told elsewhere.
+    pub fn set_aside(&self, segment: SegmentName) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.segments.retain(|open| open.name() != segment);
+        state.damaged.insert(segment);
     }
 
     /// The open segments.
@@ -129,8 +137,9 @@ impl Index {
 
     /// As `refresh`, but damage that nobody was told of yet is an error.
     fn replace_merged(&self) -> Result<()> {
-        let (segments, damaged) = open_all(&self.storage, &self.cache, self.segments())?;
+        let (mut segments, damaged) = open_all(&self.storage, &self.cache, self.segments())?;
         let told = self.state().damaged.clone();
+        segments.retain(|segment| !told.contains(&segment.name()));
         if let Some((_, error)) = damaged.into_iter().find(|(name, _)| !told.contains(name)) {
             return Err(error);
         }

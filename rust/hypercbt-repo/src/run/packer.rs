@@ -19,7 +19,11 @@ use std::{
 use super::{RunOptions, RunStats, pending::Pending};
 use crate::{
     ChunkId, Error, NodeId, Record, RecordKind, Repository, RepositoryId, Result, RunId, Storage,
-    View, catalog::IndexedPack, codec::Encoder, index, pack::PackBuilder,
+    View,
+    catalog::{IndexedPack, MOST_REPLACED},
+    codec::Encoder,
+    index,
+    pack::PackBuilder,
     record::RECORD_HEADER_BYTES,
 };
 
@@ -234,9 +238,16 @@ impl Packer {
         self.shared.write_segment()
     }
 
-    /// Merges index segments where there are many of one size.
+    /// Merges index segments where there are many of one size. One that turns out to be damaged is replaced.
     pub(super) fn merge(&self) -> Result<()> {
-        index::merge_if_due(&self.shared.storage, &self.shared.settings.run.to_string()).map(drop)
+        let owner = self.shared.settings.run.to_string();
+        for _ in 0..MOST_REPLACED {
+            match index::merge_if_due(&self.shared.storage, &owner) {
+                Err(error @ Error::Damaged { .. }) => self.view().catalog().replace(error)?,
+                merged => return merged.map(drop),
+            }
+        }
+        Ok(()) // The next run merges.
     }
 
     /// Adds a record to the open pack, beginning one or finishing it where needed.
@@ -404,10 +415,8 @@ impl Shared {
     }
 
     fn try_write_segment(&self, packs: &[IndexedPack]) -> Result<u64> {
-        let segment = index::write(&*self.storage, &self.settings.run.to_string(), packs, 0)?;
-        self.view
-            .catalog()
-            .add(segment, packs.iter().map(|&(name, len, _)| (name, len)))?;
+        let run = self.settings.run;
+        let segment = self.view.catalog().write_segment(run, packs)?;
         let name = index::object_name(segment);
         self.storage
             .len(&name)
