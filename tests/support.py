@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -103,3 +104,29 @@ def command(*arguments: str | Path) -> list[str]:
     """Return the words that start the command line with this interpreter."""
     start = "import sys; from hypercbt.cli import main; sys.exit(main())"
     return [sys.executable, "-W", "error", "-c", start, *map(str, arguments)]
+
+
+def write_disk(path: Path, size: int = 8 << 20, seed: int = 1) -> bytes:
+    """Write a raw disk: noise in its first and last mebibyte and in the middle, zeros between."""
+    rng = random.Random(seed)
+    data = bytearray(size)
+    for at in (0, size // 2, size - (1 << 20)):
+        data[at : at + (1 << 20)] = rng.randbytes(1 << 20)
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def overwrite(path: Path, *pieces: tuple[int, bytes]) -> bytes:
+    """Write to a raw disk as its guest would, and return what it holds now."""
+    with path.open("r+b") as file:
+        for offset, data in pieces:
+            file.seek(offset)
+            file.write(data)
+    return path.read_bytes()
+
+
+def files_under(folder: Path) -> list[str]:
+    """Return every file below a folder, to see that nothing half-made stays."""
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+    )

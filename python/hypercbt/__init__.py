@@ -1,7 +1,7 @@
 """Incremental backups of Hyper-V virtual disks that copy only what changed."""
 
 from hypercbt import errors
-from hypercbt._native import Extents, __version__
+from hypercbt._native import ChunkIndex, Extents, __version__, chunk_ids
 from hypercbt.api import backup_disk
 from hypercbt.disk_file import DiskFile
 from hypercbt.errors import HypercbtError
@@ -23,6 +23,7 @@ from hypercbt.virtual_disk import VirtualDisk
 
 __all__ = [
     "BackupStats",
+    "ChunkIndex",
     "DamagedRecord",
     "DiffReport",
     "DiskDiff",
@@ -41,5 +42,6 @@ __all__ = [
     "__version__",
     "asdict",
     "backup_disk",
+    "chunk_ids",
     "errors",
 ]

@@ -85,6 +85,7 @@ class Repository:
     def diff(
         self, first: str, first_disk: int, second: str, second_disk: int
     ) -> Extents: ...
+    def chunk_index(self) -> ChunkIndex: ...
     def disk(self, point: str, disk: int) -> PointDisk: ...
     def backup_disk(
         self,
@@ -123,6 +124,12 @@ class Repository:
         threads: int = 0,
         progress: Progress | None = None,
     ) -> str: ...
+
+@final
+class ChunkIndex:
+    def known(self, ids: bytes | bytearray) -> bytes: ...
+
+def chunk_ids(data: bytes | bytearray, chunk_size: int) -> bytes: ...
 
 @final
 class PointDisk:

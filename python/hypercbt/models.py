@@ -108,7 +108,7 @@ class Suspect:
     """Extents that older restore points may hold wrongly, because a change was missed."""
 
     machine: str
-    disk: int
+    disk: str
     extents: tuple[tuple[int, int], ...]
     first: str
     """The first restore point that may be wrong there."""

@@ -167,6 +167,14 @@ class Repository:
             ),
         )
 
+    def chunk_index(self) -> _native.ChunkIndex:
+        """Return the dedup index as it is now, for pipelines that hash on their own.
+
+        `ChunkIndex.known(ids)` takes ids of 32 bytes, one after the other, as `hypercbt.chunk_ids`
+        returns them, and returns one byte for each: 1 if the repository holds that chunk.
+        """
+        return self.native.chunk_index()
+
     def verify(
         self,
         *,

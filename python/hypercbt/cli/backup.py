@@ -1,7 +1,9 @@
 """`hypercbt backup`."""
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +22,7 @@ def backup(
     repository: RepositoryPath,
     name: str | None = None,
     full: bool = False,
-    changes: str | None = None,
+    changes: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     since: str | None = None,
     new_disk: bool = False,
     audit: str = "28",

@@ -1,0 +1,114 @@
+"""Ctrl-C and a reader that goes away, on the command line as a process."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import hypercbt
+from hypercbt import Repository
+from support import command, files_under, overwrite, write_disk
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+
+DISK_BYTES = 512 << 20
+
+
+@pytest.fixture(scope="module")
+def large_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk of half a gibibyte in which no two chunks are the same."""
+    path = tmp_path_factory.mktemp("disk") / "web01.raw"
+    noise = random.Random(7).randbytes(1 << 20)
+    with path.open("wb") as file:
+        for number in range(DISK_BYTES >> 20):
+            file.write(number.to_bytes(8, "little") + noise[8:])
+    return path
+
+
+def interrupted(
+    number: signal.Signals, repository: Repository, *arguments: str | Path
+) -> tuple[int, str, float]:
+    """Start a command, send the signal once it is at work, and say how it ended and how soon."""
+    started = set(files_under(Path(repository.path, "lease")))
+    process = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    # A backup's first durable act is its lease.
+    while not set(files_under(Path(repository.path, "lease"))) - started:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    sent = time.monotonic()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output, time.monotonic() - sent
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_stopped_backup_leaves_no_point_and_no_temporary_file(
+    tmp_path: Path, large_disk: Path, number: signal.Signals, code: int
+) -> None:
+    repository = Repository.create(tmp_path / "repository")
+    small = tmp_path / "small.raw"
+    state = write_disk(small)
+    older = hypercbt.backup_disk(small, repository=repository)
+    ended, output, seconds = interrupted(
+        number, repository, "backup", large_disk, "-r", repository.path, "--json"
+    )
+    assert ended == code
+    assert seconds < 5  # within a second on a machine that does nothing else
+    if number == signal.SIGINT:
+        assert json.loads(output)["error"]["exit_code"] == 130
+    assert repository.points() == [older]
+    assert files_under(Path(repository.path, "tmp")) == []
+    assert older.open().read() == state
+    assert repository.verify().clean
+
+
+def test_a_stopped_backup_does_not_store_its_finished_packs_again(
+    tmp_path: Path, large_disk: Path
+) -> None:
+    repository = Repository.create(tmp_path / "repository")
+    packs = Path(repository.path, "pack")
+
+    def stop_after_a_pack(*_: object) -> None:
+        if any(packs.rglob("*/*")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hypercbt.backup_disk(
+            large_disk, repository=repository, progress=stop_after_a_pack
+        )
+    kept = sum(path.stat().st_size for path in packs.rglob("*") if path.is_file())
+    assert kept > 0
+    point = hypercbt.backup_disk(large_disk, repository=repository)
+    assert point.stats.new_bytes <= DISK_BYTES - kept * 9 // 10
+    assert repository.verify().clean
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    repository = Repository.create(tmp_path / "repository", chunk_size=64 << 10)
+    disk = tmp_path / "disk.raw"
+    write_disk(disk, 64 << 20)
+    hypercbt.backup_disk(disk, repository=repository)
+    overwrite(disk, *((n * (128 << 10), b"x") for n in range(512)))
+    hypercbt.backup_disk(disk, repository=repository)
+    first, second = (point.id for point in repository.points())
+    for options in ([], ["--json"]):
+        process = subprocess.Popen(
+            command("diff", first, second, "-r", repository.path, *options),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait(timeout=60) == 141
