@@ -25,6 +25,7 @@ mod merge;
 mod open;
 mod page;
 mod places;
+mod search;
 mod segment;
 #[cfg(test)]
 mod testing;

@@ -1,6 +1,7 @@
 //! One page of a segment: 93 entries and a checksum.
 
 use super::layout::{ENTRY_BYTES, Entry, PAGE_BYTES, PAGE_ENTRIES, prefix};
+use super::search::partition_near;
 use crate::{Damage, RecordKind};
 
 const CHECKED_BYTES: usize = PAGE_ENTRIES * ENTRY_BYTES;
@@ -47,14 +48,15 @@ pub(super) fn rest_is_zero(page: &PageBytes, count: usize) -> bool {
     unused.is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0))
 }
 
-/// All entries of a page with this id and kind.
+/// All entries of a page with this id and kind. They stand near `near`, or the search is longer.
 pub(super) fn find<'a>(
     entries: &'a [[u8; ENTRY_BYTES]],
     kind: RecordKind,
     id: &'a [u8; 32],
+    near: usize,
 ) -> impl Iterator<Item = Entry> + 'a {
     let wanted = prefix(id);
-    let start = entries.partition_point(|raw| first_eight(raw) < wanted);
+    let start = partition_near(entries, near, |raw| first_eight(raw) < wanted);
     let near = entries.get(start..).unwrap_or_default();
     near.iter()
         .take_while(move |raw| first_eight(raw) == wanted)
@@ -106,7 +108,7 @@ mod tests {
             chunk(id(2, 0), 3),
         ];
         let page = page_of(&list);
-        let find = |id, kind| find(entries(&page, 4), kind, &id).collect::<Vec<_>>();
+        let find = |id, kind| find(entries(&page, 4), kind, &id, 1).collect::<Vec<_>>();
         assert_eq!(find(id(1, 1), RecordKind::Chunk), list[1..3]);
         assert_eq!(find(id(1, 2), RecordKind::Chunk), []);
         assert_eq!(find(id(1, 1), RecordKind::Node), []);
@@ -116,7 +118,7 @@ mod tests {
     fn unused_entries_are_not_ids_of_zeros() {
         let page = page_of(&[]);
         assert_eq!(
-            find(entries(&page, 0), RecordKind::Chunk, &[0; 32]).count(),
+            find(entries(&page, 0), RecordKind::Chunk, &[0; 32], 0).count(),
             0
         );
     }

@@ -11,6 +11,7 @@ use super::{
     page::{self, PageBytes},
     places::{Found, IndexedPlace},
     read_failed,
+    search::{Pages, within},
 };
 use crate::{Damage, Error, Location, PackName, RecordKind, Result, SegmentName, Storage};
 
@@ -199,11 +200,8 @@ impl Segment {
             .chunks(FILTER_PAGES as usize)
             .zip(&self.parts.filters);
         for ((fences, filter), first_page) in groups.zip((0_u32..).step_by(FILTER_PAGES as usize)) {
-            let next = self
-                .parts
-                .fences
-                .get((first_page + FILTER_PAGES) as usize)
-                .copied();
+            let next = first_page.checked_add(FILTER_PAGES);
+            let next = next.and_then(|page| self.fence(page));
             let wanted = within(batch.sorted, fences.first().copied(), next);
             let mut maybe = std::mem::take(&mut scratch.maybe);
             maybe.clear();
@@ -219,6 +217,7 @@ impl Segment {
                 segment: self,
                 batch,
                 fences,
+                end: next.unwrap_or(u64::MAX),
                 first_page,
             }
             .find(&maybe, scratch, found);
@@ -229,7 +228,7 @@ impl Segment {
     }
 
     /// Shows a checked page to `look`, once, from the cache or from the storage.
-    fn with_page(
+    pub(super) fn with_page(
         &self,
         page: u32,
         fence: u64,
@@ -266,87 +265,6 @@ impl fmt::Debug for Segment {
             self.level(),
             self.len()
         )
-    }
-}
-
-/// The ids that can stand in a group of pages: ids that share the first 8 bytes may go over its end.
-fn within(sorted: &[Wanted], first: Option<u64>, next: Option<u64>) -> &[Wanted] {
-    let from = first.map_or(0, |first| sorted.partition_point(|id| id.prefix < first));
-    let to = next.map_or(sorted.len(), |next| {
-        sorted.partition_point(|id| id.prefix <= next)
-    });
-    sorted.get(from..to).unwrap_or_default()
-}
-
-/// The pages of one filter, and a batch.
-struct Pages<'a> {
-    segment: &'a Segment,
-    batch: Batch<'a>,
-    fences: &'a [u64],
-    first_page: u32,
-}
-
-impl Pages<'_> {
-    /// Looks up sorted ids, each page once.
-    fn find(
-        &self,
-        mut ids: &[Wanted],
-        scratch: &mut Scratch,
-        found: &mut Vec<Found>,
-    ) -> Result<()> {
-        let mut page = 0;
-        while let Some(first) = ids.first() {
-            // The last page that begins before the id. Entries that begin with the same 8 bytes as
-            // the next page's first may stand at the end of this one.
-            let later = self.fences.get(page..).unwrap_or_default();
-            page += later
-                .partition_point(|fence| *fence < first.prefix)
-                .saturating_sub(1);
-            let here = match self.fences.get(page + 1) {
-                Some(next) => ids.partition_point(|id| id.prefix <= *next),
-                None => ids.len(),
-            };
-            let (mut here, rest) = ids.split_at_checked(here).unwrap_or((ids, &[]));
-            let mut at = page;
-            while !here.is_empty() {
-                self.find_in(at, here, scratch, found)?;
-                at += 1;
-                let Some(fence) = self.fences.get(at) else {
-                    break;
-                };
-                let done = here.partition_point(|id| id.prefix < *fence);
-                here = here.get(done..).unwrap_or_default();
-            }
-            ids = rest;
-        }
-        Ok(())
-    }
-
-    fn find_in(
-        &self,
-        page: usize,
-        ids: &[Wanted],
-        scratch: &mut Scratch,
-        found: &mut Vec<Found>,
-    ) -> Result<()> {
-        let Some(&fence) = self.fences.get(page) else {
-            return Ok(());
-        };
-        let number = self.first_page + u32::try_from(page).expect("a group has 4096 pages");
-        let count = self.segment.entries_in(number);
-        self.segment
-            .with_page(number, fence, scratch, &mut |bytes| {
-                let entries = page::entries(bytes, count);
-                for wanted in ids {
-                    let Some(id) = self.batch.ids.get(wanted.position as usize) else {
-                        continue;
-                    };
-                    for entry in page::find(entries, self.batch.kind, id) {
-                        found.push((wanted.position, self.segment.place(&entry)?));
-                    }
-                }
-                Ok(())
-            })
     }
 }
 
