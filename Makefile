@@ -44,7 +44,7 @@ demo: setup ## the whole story on this machine, in under two minutes
 test: setup ## every test, Rust and Python, and every bench once
 	cargo test --workspace --exclude hypercbt-python --locked --quiet
 	$(BIN)/pytest tests
-	$(BIN)/pytest benches -o python_files='bench_*.py' --benchmark-disable
+	HYPERCBT_BENCH_MIB=32 $(BIN)/pytest benches -o python_files='bench_*.py' --benchmark-disable
 
 bench: setup ## measures what users feel; on a quiet machine
 	$(BIN)/pytest benches -o python_files='bench_*.py' --benchmark-only
@@ -56,6 +56,7 @@ lint: setup ## formats, lints, types, stubs, documentation, licences
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy benches
 	$(BIN)/stubtest hypercbt._native --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest-allowlist.txt --ignore-unused-allowlist
 	@if cargo deny --version >/dev/null 2>&1; then \

@@ -6,6 +6,7 @@
 
 mod backup;
 mod buffer;
+mod chunks;
 mod disk;
 mod documents;
 mod error;
@@ -24,6 +25,8 @@ use pyo3::prelude::*;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::chunks::{ChunkIndex, chunk_ids};
     #[pymodule_export]
     use crate::disk::VirtualDisk;
     #[pymodule_export]

@@ -8,6 +8,7 @@ use hypercbt_repo::{
 use pyo3::{exceptions::PyValueError, prelude::*};
 
 use crate::{
+    chunks::ChunkIndex,
     disk::VirtualDisk,
     documents,
     error::{PointNotFoundError, engine_error, repository_error},
@@ -131,6 +132,12 @@ impl Repository {
             hypercbt_engine::diff(&self.inner, (&first, first_disk), (&second, second_disk))
         });
         Ok(extents.map_err(engine_error)?.into())
+    }
+
+    fn chunk_index(&self, py: Python<'_>) -> PyResult<ChunkIndex> {
+        Ok(ChunkIndex::new(
+            py.detach(|| self.inner.view()).map_err(repository_error)?,
+        ))
     }
 
     fn disk(&self, py: Python<'_>, point: &str, disk: u32) -> PyResult<PointDisk> {
