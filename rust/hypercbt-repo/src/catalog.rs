@@ -76,7 +76,7 @@ impl Catalog {
         unindexed.sort_unstable();
         let state = State {
             packs,
-            complete: whole && damaged.is_empty(),
+            complete: whole,
             ..State::default()
         };
         let catalog = Self {
@@ -129,6 +129,18 @@ impl Catalog {
     /// Whether no pack is missing or short, and every segment could be read.
     pub(crate) fn is_complete(&self) -> bool {
         self.state().complete
+    }
+
+    /// Whether a run looks here, and not somebody who only reads.
+    pub(crate) fn is_of_run(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Takes note of something that could not be read: not everything is known then.
+    pub(crate) fn note(&self, error: Error) {
+        let mut state = self.state_mut();
+        state.complete = false;
+        state.problems.push(Arc::new(error));
     }
 
     pub(crate) fn problems(&self) -> Vec<Arc<Error>> {
@@ -196,7 +208,7 @@ impl Catalog {
                 .delete(name)
                 .map_err(Error::storage("delete", name))?;
         }
-        self.state_mut().problems.push(Arc::new(error));
+        self.note(error);
         Ok(())
     }
 
@@ -263,9 +275,7 @@ impl Catalog {
             Error::Damaged { .. } => pack::scan(storage, name, len).ok(),
             _ => None,
         };
-        let mut state = self.state_mut();
-        state.complete = false;
-        state.problems.push(Arc::new(problem));
+        self.note(problem);
         scanned.map(|scan| scan.entries)
     }
 

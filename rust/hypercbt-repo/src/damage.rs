@@ -73,20 +73,33 @@ impl DamageList {
 
 impl Repository {
     /// All the places that are known to be damaged.
+    ///
+    /// # Errors
+    /// Also if one of the objects that list them cannot be read itself.
     pub fn damage(&self) -> Result<DamageList> {
+        let (list, unreadable) = self.readable_damage()?;
+        unreadable.into_iter().next().map_or(Ok(list), Err)
+    }
+
+    /// The places that can be read, and why others cannot.
+    pub(crate) fn readable_damage(&self) -> Result<(DamageList, Vec<Error>)> {
         let storage = &**self.storage();
-        let mut list = DamageList::default();
-        for (name, _) in storage
+        let (mut list, mut unreadable) = (DamageList::default(), Vec::new());
+        let listed = storage
             .list(DAMAGE)
-            .map_err(Error::storage("list", DAMAGE))?
-        {
-            if name::id::<RunId>(&name).is_some() {
-                let found = object::find::<DamageObject>(storage, &name, ObjectKind::Damage)?;
-                list.places
-                    .extend(found.into_iter().flat_map(|object| object.places));
+            .map_err(Error::storage("list", DAMAGE))?;
+        for (name, _) in listed {
+            if name::id::<RunId>(&name).is_none() {
+                continue;
+            }
+            match object::find::<DamageObject>(storage, &name, ObjectKind::Damage) {
+                Ok(found) => list
+                    .places
+                    .extend(found.into_iter().flat_map(|object| object.places)),
+                Err(error) => unreadable.push(error),
             }
         }
-        Ok(list)
+        Ok((list, unreadable))
     }
 
     /// Puts places on the list. `id` is 16 random bytes; a second call with it adds nothing.

@@ -26,12 +26,15 @@ const OPEN_FILES: usize = 32;
 const DEEPEST: usize = 3;
 const EPERM: i32 = 1;
 
-/// A repository's objects as files in a folder.
-#[derive(Debug)]
+/// A repository's objects as files in a folder. A clone is the same one.
+#[derive(Debug, Clone)]
 pub struct LocalStorage {
     root: Arc<Root>,
-    open: Mutex<VecDeque<(String, Arc<File>)>>,
+    open: Arc<Mutex<OpenFiles>>,
 }
+
+/// By name; the one used last is in front.
+type OpenFiles = VecDeque<(String, Arc<File>)>;
 
 #[derive(Debug)]
 struct Root {
@@ -49,15 +52,12 @@ impl LocalStorage {
         let path = path.as_ref();
         let failed = Error::storage("create", path.display());
         let occupied = (|| {
-            fs::create_dir_all(path)?;
+            make_root(path)?;
             for entry in fs::read_dir(path)? {
                 let entry = entry?.file_name();
                 if !HARMLESS.iter().any(|&harmless| entry == harmless) {
                     return Ok(true);
                 }
-            }
-            if let Some(parent) = path.canonicalize()?.parent() {
-                sync_folder(parent)?;
             }
             Ok(false)
         })();
@@ -94,7 +94,7 @@ impl LocalStorage {
         };
         Self {
             root: Arc::new(root),
-            open: Mutex::default(),
+            open: Arc::default(),
         }
     }
 
@@ -322,6 +322,20 @@ fn list_into(
     Ok(())
 }
 
+/// Makes a folder and those above it, durably. Those that exist are somebody else's to sync.
+fn make_root(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_root(parent)?;
+    fs::create_dir(path)?;
+    sync_folder(parent)
+}
+
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -353,7 +367,13 @@ fn read_exact_at(file: &File, mut buf: &mut [u8], mut offset: u64) -> io::Result
 
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    File::open(folder)?
+        .sync_all()
+        .map_err(|error| match error.kind() {
+            // What Linux says of a file system that does not sync folders, as some network mounts do not.
+            io::ErrorKind::InvalidInput => io::Error::new(io::ErrorKind::Unsupported, error),
+            _ => error,
+        })
 }
 
 /// Windows does not sync folders; NTFS journals the names.
@@ -555,6 +575,28 @@ mod tests {
             LocalStorage::create(folder.path()),
             Err(Error::AlreadyExists { .. })
         ));
+    }
+
+    #[test]
+    fn folders_above_a_new_repository_are_made_and_a_file_in_the_way_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        LocalStorage::create(folder.path().join("a/b/c")).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        for below in ["file", "file/a"] {
+            let error = LocalStorage::create(folder.path().join(below)).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    Error::Storage {
+                        action: "create",
+                        ..
+                    }
+                ),
+                "{error:?}"
+            );
+            let error = LocalStorage::open(folder.path().join(below)).unwrap_err();
+            assert!(!matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        }
     }
 
     #[test]

@@ -21,9 +21,9 @@ pub(crate) fn probe(storage: &dyn Storage, id: RepositoryId) -> Result<()> {
 fn try_all(storage: &dyn Storage, id: RepositoryId, names: &[String; 2]) -> Result<()> {
     let [exclusive, upload] = names;
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::Unsupported => {
-            unsuitable("it cannot create a file only where none exists (no hard links)")
-        }
+        io::ErrorKind::Unsupported => unsuitable(
+            "it does not create files durably and only where none exists (hard links, folders that sync)",
+        ),
         _ => Error::storage("create", exclusive)(source),
     };
     storage

@@ -42,12 +42,12 @@ pub(crate) struct SuspectObject {
 
 impl Repository {
     /// What audits found wrong in restore points that still exist.
+    ///
+    /// # Errors
+    /// Also if one of the objects that tell it cannot be read.
     pub fn suspects(&self) -> Result<Vec<Suspect>> {
-        Ok(self
-            .suspect_objects()?
-            .into_iter()
-            .map(|(_, object)| object.suspect)
-            .collect())
+        let found = self.suspect_objects()?.into_iter();
+        found.map(|(_, object)| Ok(object?.suspect)).collect()
     }
 
     /// Writes a suspect down. `id` is 16 random bytes.
@@ -78,34 +78,38 @@ impl Repository {
 
     /// Removes the suspects whose restore points are all gone.
     pub(crate) fn remove_outlived_suspects(&self) -> Result<()> {
-        let suspects = self.suspect_objects()?;
-        for (name, object) in suspects {
-            let mut outlived = true;
-            for &point in &object.points {
-                match self.storage().len(&name::point(point)) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(Error::storage("read", name::point(point))(error)),
-                    Ok(_) => outlived = false,
-                }
-            }
-            if outlived {
-                self.storage()
-                    .delete(&name)
-                    .map_err(Error::storage("delete", &name))?;
+        for (name, object) in self.suspect_objects()? {
+            // Nobody knows which points a damaged one concerns: it stays, and `suspects` tells of it.
+            if let Ok(object) = object
+                && !self.any_stands(&object.points)?
+            {
+                let deleted = self.storage().delete(&name);
+                deleted.map_err(Error::storage("delete", &name))?;
             }
         }
         Ok(())
     }
 
-    fn suspect_objects(&self) -> Result<Vec<(String, SuspectObject)>> {
+    fn any_stands(&self, points: &[PointId]) -> Result<bool> {
+        for &point in points {
+            let name = name::point(point);
+            match self.storage().len(&name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                found => return found.map(|_| true).map_err(Error::storage("read", name)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn suspect_objects(&self) -> Result<Vec<(String, Result<SuspectObject>)>> {
         let storage = &**self.storage();
-        let mut found = Vec::new();
-        for (name, _) in storage
+        let listed = storage
             .list(SUSPECTS)
-            .map_err(Error::storage("list", SUSPECTS))?
-        {
+            .map_err(Error::storage("list", SUSPECTS))?;
+        let mut found = Vec::new();
+        for (name, _) in listed {
             if name::id::<RunId>(&name).is_some() {
-                let object = object::find(storage, &name, ObjectKind::Suspect)?;
+                let object = object::find(storage, &name, ObjectKind::Suspect).transpose();
                 found.extend(object.map(|object| (name, object)));
             }
         }

@@ -38,10 +38,19 @@ impl Repository {
 
 impl View {
     pub(crate) fn new(repository: &Repository, catalog: Catalog) -> Result<Self> {
+        let (damage, unreadable) = repository.readable_damage()?;
+        for error in unreadable {
+            // Whoever reads goes on without: each byte is checked anyhow. Whoever writes must not take for known
+            // what is on a list that only the storage cannot give at the moment.
+            if catalog.is_of_run() && !matches!(error, Error::Damaged { .. }) {
+                return Err(error);
+            }
+            catalog.note(error);
+        }
         Ok(Self {
             storage: Arc::clone(repository.storage()),
             catalog,
-            damage: repository.damage()?,
+            damage,
             chunk_bytes: repository.chunk_bytes(),
             decoders: Mutex::default(),
         })
@@ -61,7 +70,7 @@ impl View {
     }
 
     /// Whether no pack is missing or short, every index segment could be read, and nothing is on the damage
-    /// list: then a chunk or node that a restore point refers to is known without a look-up.
+    /// list, which could be read too: then a chunk or node that a restore point refers to is known without a look-up.
     pub fn all_known(&self) -> bool {
         self.damage.is_empty() && self.catalog.is_complete()
     }
@@ -117,7 +126,8 @@ impl View {
         &self.damage
     }
 
-    /// What was found damaged while this look was made: index segments, and packs that none tells of.
+    /// What could not be read while this look was made or used: index segments, packs that none tells of, parts
+    /// of the damage list.
     pub fn problems(&self) -> Vec<Arc<Error>> {
         self.catalog.problems()
     }

@@ -155,7 +155,7 @@ fn a_pack_that_is_cut_off_is_not_known_and_its_whole_records_are_still_read() {
     let (cut, entry) = place_of(&storage, 1);
     assert_eq!(entry.offset, 64, "the first of its pack");
     change(&storage, &path(cut), |bytes| {
-        bytes.truncate(64 + 96 + entry.stored_len as usize + 10)
+        bytes.truncate(64 + 96 + entry.stored_len as usize + 10);
     });
     let repository = open(storage.clone());
     let view = repository.view().unwrap();
@@ -179,7 +179,7 @@ fn a_pack_that_was_cut_off_before_it_was_indexed_is_scanned() {
         storage.delete(&name).unwrap();
     }
     change(&storage, &path(cut), |bytes| {
-        bytes.truncate(64 + 96 + entry.stored_len as usize + 10)
+        bytes.truncate(64 + 96 + entry.stored_len as usize + 10);
     });
     let view = open(storage).view().unwrap();
     let ids = [1, 2, 3].map(|number| codec::chunk_id(&chunk(number)));
@@ -204,7 +204,7 @@ fn what_is_on_the_damage_list_is_stored_again_and_then_read_from_its_new_place()
     let (storage, point) = filled();
     let (bad, entry) = place_of(&storage, 3);
     change(&storage, &path(bad), |bytes| {
-        bytes[entry.offset as usize + 100] ^= 1
+        bytes[entry.offset as usize + 100] ^= 1;
     });
     let repository = open(storage.clone());
     let id = codec::chunk_id(&chunk(3));
@@ -260,13 +260,58 @@ fn a_wrong_entry_on_the_damage_list_takes_nothing_away_from_readers() {
 }
 
 #[test]
+fn a_damaged_damage_list_keeps_nobody_from_reading_or_writing() {
+    let (storage, point) = filled();
+    let repository = open(storage.clone());
+    let (pack, entry) = place_of(&storage, 3);
+    let place = DamagedPlace {
+        kind: RecordKind::Chunk,
+        id: entry.id,
+        pack,
+        offset: entry.offset,
+    };
+    repository.add_damage(RunId([77; 16]), &[place]).unwrap();
+    change(&storage, &names(&storage, "damage")[0], |bytes| {
+        bytes[80] ^= 1;
+    });
+    assert!(matches!(repository.damage(), Err(Error::Damaged { .. })));
+    let view = repository.view().unwrap();
+    assert!(!view.all_known());
+    assert_eq!(view.problems().len(), 1);
+    assert_eq!(restore(&repository, &point).unwrap(), bytes(&DISK));
+    backup(&repository, 2, &DISK, &[&point]).unwrap();
+}
+
+#[test]
+fn a_damaged_suspect_is_told_and_stays() {
+    let (storage, point) = filled();
+    let repository = open(storage.clone());
+    let suspect = Suspect {
+        machine: point.machine.clone(),
+        disk: "disk".to_owned(),
+        extents: vec![(0, 1)],
+        first: point.id,
+        last: point.id,
+        found_by: run_id(2),
+        found_at: Timestamp(9),
+    };
+    repository.add_suspect(RunId([77; 16]), suspect).unwrap();
+    change(&storage, &names(&storage, "suspect")[0], |bytes| {
+        bytes[80] ^= 1;
+    });
+    assert!(matches!(repository.suspects(), Err(Error::Damaged { .. })));
+    repository.delete_point(point.id).unwrap();
+    assert_eq!(names(&storage, "suspect").len(), 1);
+}
+
+#[test]
 fn a_damaged_point_is_told_hides_no_other_and_can_be_deleted() {
     let (storage, repository) = in_memory();
     let points: Vec<_> = (1..4)
         .map(|number| backup(&repository, number, &[u64::from(number)], &[]).unwrap())
         .collect();
     change(&storage, &format!("point/{}", points[1].id), |bytes| {
-        bytes[100] ^= 1
+        bytes[100] ^= 1;
     });
     let (readable, damaged) = repository.points_with_damage().unwrap();
     assert_eq!(readable, [points[2].clone(), points[0].clone()]);
