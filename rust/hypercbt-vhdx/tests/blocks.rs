@@ -1,0 +1,515 @@
+//! Where the bytes of the disk are: block states, places, bitmaps, borders of the allocation table, ends of the file.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::image::Image;
+use common::{GIB, MIB, TIB, open, read, refusal};
+use hypercbt_extent::{ByteLen, DiskOffset, Extent};
+use hypercbt_vhdx::{Error, FileIndex, FileOffset, Place, Segment, VirtualDisk};
+
+fn extent(at: u64, len: u64) -> Extent {
+    Extent::new(DiskOffset(at), ByteLen(len)).unwrap()
+}
+
+fn data(at: u64, len: u64, file: u32, file_at: u64) -> Segment {
+    let place = Place::Data {
+        file: FileIndex(file),
+        at: FileOffset(file_at),
+    };
+    Segment {
+        extent: extent(at, len),
+        place,
+    }
+}
+
+fn zero(at: u64, len: u64) -> Segment {
+    Segment {
+        extent: extent(at, len),
+        place: Place::Zero,
+    }
+}
+
+fn resolve(disk: &VirtualDisk) -> Vec<Segment> {
+    disk.resolve(extent(0, disk.size().0)).unwrap()
+}
+
+#[test]
+fn blocks_in_any_order_are_found_and_those_that_follow_each_other_are_one_segment() {
+    let mut image = Image::dynamic(6 * MIB, MIB, 512);
+    image.block(0, 6, 9 * MIB, b"zero");
+    image.block(1, 6, 10 * MIB, b"one");
+    image.block(2, 6, 6 * MIB, b"two");
+    image.block(3, 6, 5 * MIB, b"three");
+    image.block(5, 6, 7 * MIB, b"five");
+    let disk = open([image.build()]).unwrap();
+    let expected = [
+        data(0, 2 * MIB, 0, 9 * MIB),
+        data(2 * MIB, MIB, 0, 6 * MIB),
+        data(3 * MIB, MIB, 0, 5 * MIB),
+        zero(4 * MIB, MIB),
+        data(5 * MIB, MIB, 0, 7 * MIB),
+    ];
+    assert_eq!(resolve(&disk), expected);
+    // From the middle of a block across others.
+    let bytes = read(&disk, MIB + 1, 4 * 1024 * 1024);
+    assert_eq!(bytes[..2], *b"ne");
+    assert_eq!(bytes[1024 * 1024 - 1..][..3], *b"two");
+    assert_eq!(bytes[2 * 1024 * 1024 - 1..][..5], *b"three");
+    assert_eq!(bytes[4 * 1024 * 1024 - 1], b'f');
+    assert_eq!(
+        disk.allocated().as_slice(),
+        [extent(0, 4 * MIB), extent(5 * MIB, MIB)]
+    );
+}
+
+#[test]
+fn a_request_past_the_end_is_refused_and_an_empty_one_is_not() {
+    let disk = open([Image::dynamic(6 * MIB, MIB, 512).build()]).unwrap();
+    let read = |at, len| disk.read_at(DiskOffset(at), &mut vec![0; len]);
+    for (at, len) in [
+        (6 * MIB, 1),
+        (6 * MIB - 511, 512),
+        (u64::MAX, 1),
+        (6 * MIB + 1, 0),
+    ] {
+        assert!(
+            matches!(read(at, len), Err(Error::OutOfRange { .. })),
+            "{at} {len}"
+        );
+    }
+    assert!(matches!(
+        disk.resolve(extent(0, 6 * MIB + 1)),
+        Err(Error::OutOfRange { .. })
+    ));
+    read(6 * MIB, 0).unwrap();
+    read(0, 0).unwrap();
+    assert!(matches!(
+        disk.read_file(FileIndex(1), FileOffset(0), &mut []),
+        Err(Error::NoSuchFile { files: 1, .. })
+    ));
+}
+
+#[test]
+fn states_without_data_read_as_zeros_even_with_a_stale_place() {
+    for state in 0..4 {
+        for place in [0, 4 * MIB, 5 * MIB, 1 << 60] {
+            let mut image = Image::dynamic(2 * MIB, MIB, 512);
+            image.block(0, 6, 4 * MIB, b"stale");
+            image.entry(1, place | state);
+            let disk = open([image.build()]).unwrap();
+            assert_eq!(read(&disk, MIB, 5), [0; 5], "{state} {place}");
+            assert_eq!(disk.layers()[0].present_blocks, 1);
+        }
+    }
+}
+
+#[test]
+fn a_corrupt_entry_is_refused() {
+    for (raw, reason) in [
+        (4, "block 1 is in the unassigned state 4"),
+        ((4 * MIB) | 5, "block 1 is in the unassigned state 5"),
+        ((4 * MIB) | (1 << 19), "reserved bits are set"),
+        (
+            (4 * MIB) | 7,
+            "block 1 is partially present in a disk without a parent",
+        ),
+        (6, "block 1 cannot be at file offset 0"),
+        (MIB | 6, "two structures overlap at file offset 1048576"),
+        (
+            (3 * MIB) | 6,
+            "two structures overlap at file offset 3145728",
+        ),
+        ((5 * MIB) | 6, "block 1 cannot be at file offset 5242880"),
+        (
+            !0xF_FFFF | 6,
+            "block 1 cannot be at file offset 18446744073708503040",
+        ),
+    ] {
+        let mut image = Image::dynamic(2 * MIB, MIB, 512);
+        image.entry(1, raw);
+        image.len = Some(5 * MIB);
+        assert_eq!(
+            refusal(open([image.build()])),
+            format!("block allocation table: {reason}")
+        );
+    }
+}
+
+#[test]
+fn two_blocks_at_one_place_are_refused_even_if_they_overlap_in_part() {
+    let mut image = Image::dynamic(8 * MIB, 4 * MIB, 512);
+    image.block(0, 6, 4 * MIB, b"a");
+    image.block(1, 6, 7 * MIB, b"b");
+    let overlap = "block allocation table: two structures overlap at file offset 7340032";
+    assert_eq!(refusal(open([image.build()])), overlap);
+}
+
+#[test]
+fn the_last_block_in_the_file_may_be_cut_short_and_no_other() {
+    let mut image = Image::dynamic(4 * MIB, 2 * MIB, 512);
+    image.block(0, 6, 6 * MIB, &[7; 1000]);
+    image.block(1, 6, 4 * MIB, &[8; 1000]);
+    let mut file = image.build();
+    file.set_len(6 * MIB + 700);
+    let disk = open([file.clone()]).unwrap();
+    let expected = [
+        data(0, 700, 0, 6 * MIB),
+        zero(700, 2 * MIB - 700),
+        data(2 * MIB, 2 * MIB, 0, 4 * MIB),
+    ];
+    assert_eq!(resolve(&disk), expected);
+    assert_eq!(read(&disk, 600, 200), [[7; 100], [0; 100]].concat());
+    assert_eq!(disk.layers()[0].missing_tail, ByteLen(2 * MIB - 700));
+    // A block that begins at the end of the file, or past it.
+    for len in [6 * MIB, 5 * MIB] {
+        file.set_len(len);
+        let refused = refusal(open([file.clone()]));
+        assert_eq!(
+            refused,
+            "block allocation table: block 0 cannot be at file offset 6291456"
+        );
+    }
+}
+
+#[test]
+fn a_file_may_end_between_two_mib() {
+    let mut image = Image::dynamic(MIB, MIB, 512);
+    image.block(0, 6, 4 * MIB, &[7; 1000]);
+    let mut file = image.build();
+    file.set_len(5 * MIB + 512);
+    let disk = open([file]).unwrap();
+    assert_eq!(resolve(&disk), [data(0, MIB, 0, 4 * MIB)]);
+    assert_eq!(disk.layers()[0].missing_tail, ByteLen(0));
+}
+
+#[test]
+fn a_disk_may_end_inside_its_only_block() {
+    let mut image = Image::dynamic(4096 + 512, 32 * MIB, 512);
+    image.block(0, 6, 4 * MIB, &[7; 8192]);
+    let disk = open([image.build()]).unwrap();
+    assert_eq!(resolve(&disk), [data(0, 4608, 0, 4 * MIB)]);
+    assert_eq!(read(&disk, 4000, 608), [7; 608]);
+}
+
+/// The entry of a sector bitmap stands between those of the payload blocks, in every kind of disk.
+#[test]
+fn blocks_before_at_and_after_a_bitmap_entry_are_found_in_dynamic_and_fixed_disks() {
+    for (block_bytes, sector_bytes, chunk) in [
+        (32 * MIB, 512, 4 * GIB),
+        (32 * MIB, 4096, 32 * GIB),
+        (256 * MIB, 512, 4 * GIB),
+    ] {
+        for fixed in [0, 1] {
+            let mut image = Image::dynamic(2 * chunk + block_bytes, block_bytes, sector_bytes);
+            image.item(common::image::FILE_PARAMETERS).bytes[4] = fixed;
+            let ratio = image.ratio();
+            assert_eq!(ratio, chunk / block_bytes);
+            let places = [
+                (ratio - 1, 40),
+                (ratio, 1000),
+                (2 * ratio - 1, 2000),
+                (2 * ratio, 3000),
+            ];
+            for (block, mib) in places {
+                image.block(block, 6, mib * MIB, &block.to_le_bytes());
+            }
+            let disk = open([image.build()]).unwrap();
+            for (block, mib) in places {
+                assert_eq!(read(&disk, block * block_bytes, 8), block.to_le_bytes());
+                let segment = disk.resolve(extent(block * block_bytes, 1)).unwrap();
+                assert_eq!(segment, [data(block * block_bytes, 1, 0, mib * MIB)]);
+            }
+            let across = read(&disk, chunk - 4, 12);
+            assert_eq!(across[4..], ratio.to_le_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_bitmap_entry_of_a_disk_without_a_parent_is_absent() {
+    let mut image = Image::dynamic(5 * GIB, 32 * MIB, 512);
+    image.bitmap_entry(0, (4 * MIB) | 6);
+    image.len = Some(8 * MIB);
+    let refused = refusal(open([image.build()]));
+    assert_eq!(
+        refused,
+        "block allocation table: sector bitmap 0 is in the unassigned state 6"
+    );
+}
+
+#[test]
+fn a_present_block_at_the_very_end_of_the_largest_disk_is_found() {
+    for (block_bytes, sector_bytes) in [(MIB, 512), (256 * MIB, 4096)] {
+        let mut image = Image::dynamic(64 * TIB, block_bytes, sector_bytes);
+        let last = 64 * TIB / block_bytes - 1;
+        image.block(last, 6, 200 * TIB, b"the end");
+        let disk = open([image.build()]).unwrap();
+        assert_eq!(read(&disk, 64 * TIB - block_bytes, 7), b"the end");
+        let rest = 64 * TIB - block_bytes;
+        assert_eq!(
+            resolve(&disk),
+            [zero(0, rest), data(rest, block_bytes, 0, 200 * TIB)]
+        );
+    }
+}
+
+#[test]
+fn a_file_beyond_256_tib_is_refused_before_anything_of_its_size_is_allocated() {
+    let mut file = Image::dynamic(MIB, MIB, 512).build();
+    file.set_len(256 * TIB);
+    open([file.clone()]).unwrap();
+    file.set_len(256 * TIB + 1);
+    assert!(refusal(open([file.clone()])).ends_with("are more than a file may have"));
+    file.set_len(u64::MAX);
+    assert!(refusal(open([file])).ends_with("are more than a file may have"));
+}
+
+#[test]
+fn an_empty_disk_of_64_tib_opens_and_resolves_in_no_time() {
+    let file = Image::dynamic(64 * TIB, MIB, 512).build();
+    let start = Instant::now();
+    let disk = open([file]).unwrap();
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(resolve(&disk), [zero(0, 64 * TIB)]);
+    }
+    assert!(
+        start.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn an_empty_chain_over_64_tib_is_one_segment_in_no_time() {
+    let mut files = vec![Image::dynamic(64 * TIB, MIB, 512).build()];
+    for _ in 0..8 {
+        files.insert(
+            0,
+            Image::differencing(64 * TIB, 2 * MIB, 512, [4; 16]).build(),
+        );
+    }
+    let disk = open(files).unwrap();
+    let start = Instant::now();
+    assert_eq!(resolve(&disk), [zero(0, 64 * TIB)]);
+    assert!(
+        start.elapsed() < Duration::from_millis(50),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// A child of 8 MiB in blocks of 1 MiB over a parent that is 0xPP everywhere.
+fn over_parent(change: impl FnOnce(&mut Image)) -> hypercbt_vhdx::Result<VirtualDisk> {
+    let mut parent = Image::dynamic(8 * MIB, 8 * MIB, 512);
+    parent.block(0, 6, 4 * MIB, &vec![b'P'; 8 << 20]);
+    let mut child = Image::differencing(8 * MIB, MIB, 512, [4; 16]);
+    change(&mut child);
+    open([child.build(), parent.build()])
+}
+
+#[test]
+fn a_zero_unmapped_or_undefined_block_hides_the_parent() {
+    for state in 1..4 {
+        for place in [0, 30 * MIB] {
+            let disk = over_parent(|child| child.entry(1, place | state)).unwrap();
+            assert_eq!(read(&disk, MIB - 1, 2), [b'P', 0], "{state}");
+            assert_eq!(read(&disk, 2 * MIB - 1, 2), [0, b'P']);
+        }
+    }
+}
+
+#[test]
+fn an_absent_block_shows_the_parent_even_with_stale_bits_or_without_any_bitmap() {
+    let disk = over_parent(|child| {
+        child.entry(1, 30 * MIB);
+        child.bitmap(0, 4 * MIB, 0..4096);
+    })
+    .unwrap();
+    assert_eq!(resolve(&disk), [data(0, 8 * MIB, 1, 4 * MIB)]);
+    let disk = over_parent(|_| ()).unwrap();
+    assert_eq!(resolve(&disk), [data(0, 8 * MIB, 1, 4 * MIB)]);
+}
+
+#[test]
+fn a_fully_present_block_counts_whole_even_with_clear_bits() {
+    let disk = over_parent(|child| {
+        child.bitmap(0, 4 * MIB, []);
+        child.block(1, 6, 5 * MIB, b"child");
+    })
+    .unwrap();
+    let expected = [
+        data(0, MIB, 1, 4 * MIB),
+        data(MIB, MIB, 0, 5 * MIB),
+        data(2 * MIB, 6 * MIB, 1, 6 * MIB),
+    ];
+    assert_eq!(resolve(&disk), expected);
+}
+
+#[test]
+fn the_bits_of_a_partial_block_choose_between_file_and_parent_least_significant_first() {
+    // Block 1 begins at sector 2048 of the chunk. Bits 7, 8 and 16 of the block, and its last.
+    let bits = [7, 8, 16, 2047];
+    let disk = over_parent(|child| {
+        child.bitmap(0, 4 * MIB, bits.map(|bit| 2048 + bit));
+        child.block(1, 7, 5 * MIB, &vec![b'C'; 1 << 20]);
+    })
+    .unwrap();
+    let bytes = read(&disk, MIB, 1 << 20);
+    for (sector, bytes) in bytes.chunks(512).enumerate() {
+        let expected = if bits.contains(&(sector as u64)) {
+            b'C'
+        } else {
+            b'P'
+        };
+        assert!(bytes.iter().all(|byte| *byte == expected), "{sector}");
+    }
+    assert_eq!(disk.layers()[0].partial_blocks, 1);
+    let first = disk.resolve(extent(MIB, 10 * 512)).unwrap();
+    assert_eq!(first.len(), 3);
+    assert_eq!(first[1], data(MIB + 7 * 512, 1024, 0, 5 * MIB + 7 * 512));
+}
+
+#[test]
+fn a_partial_block_with_all_bits_set_or_clear_is_one_segment() {
+    let disk = over_parent(|child| {
+        child.bitmap(0, 4 * MIB, 2048..4096);
+        child.block(1, 7, 5 * MIB, b"child");
+        child.block(2, 7, 6 * MIB, b"hidden");
+    })
+    .unwrap();
+    let expected = [
+        data(0, MIB, 1, 4 * MIB),
+        data(MIB, MIB, 0, 5 * MIB),
+        data(2 * MIB, 6 * MIB, 1, 6 * MIB),
+    ];
+    assert_eq!(resolve(&disk), expected);
+}
+
+#[test]
+fn a_partial_block_needs_its_bitmap() {
+    let refused = refusal(over_parent(|child| child.block(1, 7, 5 * MIB, b"child")));
+    assert_eq!(
+        refused,
+        "block allocation table: block 1 is partially present without a sector bitmap"
+    );
+}
+
+#[test]
+fn a_bitmap_is_present_inside_the_file_and_on_nothing_else() {
+    for (raw, reason) in [
+        (
+            (4 * MIB) | 1,
+            "block allocation table: sector bitmap 0 is in the unassigned state 1",
+        ),
+        (
+            (4 * MIB) | 7,
+            "block allocation table: sector bitmap 0 is in the unassigned state 7",
+        ),
+        (
+            (4 * MIB) | 6 | 8,
+            "block allocation table: reserved bits are set",
+        ),
+        (
+            6,
+            "sector bitmap: the place 0+1048576 is misaligned or not allowed",
+        ),
+        (
+            (8 * MIB) | 6,
+            "sector bitmap: the place 8388608+1048576 is misaligned or not allowed",
+        ),
+        (
+            (5 * MIB) | 6,
+            "block allocation table: two structures overlap at file offset 5242880",
+        ),
+        (
+            (3 * MIB) | 6,
+            "block allocation table: two structures overlap at file offset 3145728",
+        ),
+    ] {
+        let refused = refusal(over_parent(|child| {
+            child.bitmap_entry(0, raw);
+            child.block(1, 6, 5 * MIB, b"child");
+            child.len = Some(8 * MIB);
+        }));
+        assert_eq!(refused, reason);
+    }
+}
+
+#[test]
+fn each_chunk_has_its_own_bitmap_with_sectors_of_4096_bytes_too() {
+    for (sector_bytes, chunk) in [(512, 4 * GIB), (4096, 32 * GIB)] {
+        let size = 2 * chunk + 2 * MIB;
+        let mut parent = Image::dynamic(size, 32 * MIB, sector_bytes);
+        parent.block(chunk / (32 * MIB), 6, 20 * MIB, &[b'P'; 8192]);
+        let mut child = Image::differencing(size, 2 * MIB, sector_bytes, [4; 16]);
+        let ratio = child.ratio();
+        child.bitmap(1, 10 * MIB, [1]);
+        child.bitmap(2, 11 * MIB, [0]);
+        child.block(ratio, 7, 12 * MIB, &[b'C'; 16384]);
+        child.block(2 * ratio, 7, 14 * MIB, &[b'D'; 16384]);
+        let disk = open([child.build(), parent.build()]).unwrap();
+        let len = usize::try_from(sector_bytes).unwrap();
+        let bytes = read(&disk, chunk, 3 * len);
+        assert!(bytes[..len].iter().all(|byte| *byte == b'P'));
+        assert!(bytes[len..2 * len].iter().all(|byte| *byte == b'C'));
+        let third = if 3 * len <= 8192 { b'P' } else { 0 };
+        assert!(bytes[2 * len..].iter().all(|byte| *byte == third));
+        let bytes = read(&disk, 2 * chunk, 2 * len);
+        assert!(bytes[..len].iter().all(|byte| *byte == b'D'));
+        assert!(bytes[len..].iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn entries_of_blocks_that_the_disk_does_not_have_are_ignored() {
+    let disk = over_parent(|child| child.entry(8, (4 * MIB) | 5)).unwrap();
+    assert_eq!(resolve(&disk).len(), 1);
+}
+
+#[test]
+fn a_child_larger_than_its_parent_reads_zeros_past_the_parents_end() {
+    let mut parent = Image::dynamic(3 * MIB, 2 * MIB, 512);
+    parent.block(0, 6, 4 * MIB, &vec![b'P'; 2 << 20]);
+    parent.block(1, 6, 6 * MIB, &vec![b'P'; 2 << 20]);
+    let child = Image::differencing(8 * MIB, MIB, 512, [4; 16]);
+    let disk = open([child.build(), parent.build()]).unwrap();
+    assert_eq!(
+        resolve(&disk),
+        [data(0, 3 * MIB, 1, 4 * MIB), zero(3 * MIB, 5 * MIB)]
+    );
+}
+
+#[test]
+fn a_child_smaller_than_its_parent_ends_where_it_ends() {
+    let mut parent = Image::dynamic(8 * MIB, 8 * MIB, 512);
+    parent.block(0, 6, 4 * MIB, b"parent");
+    let disk = open([
+        Image::differencing(3 * MIB, MIB, 512, [4; 16]).build(),
+        parent.build(),
+    ])
+    .unwrap();
+    assert_eq!(resolve(&disk), [data(0, 3 * MIB, 1, 4 * MIB)]);
+}
+
+#[test]
+fn what_a_smaller_disk_in_the_middle_hides_stays_hidden() {
+    let mut base = Image::dynamic(8 * MIB, 8 * MIB, 512);
+    base.block(0, 6, 4 * MIB, &vec![b'B'; 8 << 20]);
+    let middle = Image::differencing(3 * MIB, MIB, 512, [4; 16]);
+    let leaf = Image::differencing(8 * MIB, MIB, 512, [4; 16]);
+    let disk = open([leaf.build(), middle.build(), base.build()]).unwrap();
+    assert_eq!(
+        resolve(&disk),
+        [data(0, 3 * MIB, 2, 4 * MIB), zero(3 * MIB, 5 * MIB)]
+    );
+}

@@ -1,0 +1,560 @@
+//! Identifier, headers, region tables and metadata: every rule broken once, every tolerance used once.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests are tests too"
+)]
+
+mod common;
+
+use common::image::{self, Image, Item, Region, guid};
+use common::{KIB, MIB, TIB, open, read, refusal};
+use hypercbt_vhdx::{
+    Error, FileOffset, Kind, LogState, NotADisk, ReadAt, Unsupported, VirtualDisk,
+};
+
+/// A disk of 8 MiB in blocks of 1 MiB, of which block 1 begins with `payload`.
+fn good() -> Image {
+    let mut image = Image::dynamic(8 * MIB, MIB, 512);
+    image.block(1, 6, 4 * MIB, b"payload");
+    image
+}
+
+fn refused(change: impl FnOnce(&mut Image)) -> String {
+    let mut image = good();
+    change(&mut image);
+    refusal(open([image.build()]))
+}
+
+fn reads(change: impl FnOnce(&mut Image)) -> VirtualDisk {
+    let mut image = good();
+    change(&mut image);
+    let disk = open([image.build()]).unwrap();
+    assert_eq!(read(&disk, MIB, 7), b"payload");
+    assert_eq!(read(&disk, 0, 7), [0; 7]);
+    disk
+}
+
+const ANY: &str = "11111111-2222-3333-4444-555555555555";
+
+#[test]
+fn the_facts_of_a_file_are_those_that_are_written_in_it() {
+    let mut image = good();
+    image.creator = "tool\u{1b}[31m".to_owned();
+    let disk = open([image.build()]).unwrap();
+    assert_eq!(disk.size().0, 8 * MIB);
+    assert_eq!(disk.format().as_str(), "vhdx");
+    assert_eq!(disk.disk_id().unwrap().0, [9; 16]);
+    assert_eq!(disk.block_bytes(), Some(MIB as u32));
+    let layer = &disk.layers()[0];
+    assert_eq!((layer.name.as_str(), layer.kind), ("file0", Kind::Dynamic));
+    assert_eq!((layer.log, layer.present_blocks), (LogState::Clean, 1));
+    assert_eq!(layer.data_write_guid.unwrap().0, [4; 16]);
+    assert_eq!(layer.file_write_guid.unwrap().0, [3; 16]);
+    // Control characters would reach a terminal.
+    assert_eq!(layer.creator.as_deref(), Some("tool\u{fffd}[31m"));
+}
+
+#[test]
+fn an_empty_disk_is_one_segment_and_nothing_is_allocated() {
+    let disk = open([Image::dynamic(8 * MIB, MIB, 512).build()]).unwrap();
+    assert!(disk.allocated().is_empty());
+    let all = hypercbt_extent::Extent::new(hypercbt_extent::DiskOffset(0), disk.size()).unwrap();
+    assert_eq!(disk.resolve(all).unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_that_ends_inside_the_header_section_is_refused() {
+    for len in [8, 64 * KIB, 128 * KIB, 300 * KIB, MIB - 1] {
+        let mut file = good().build();
+        file.set_len(len);
+        assert!(refusal(open([file])).contains("the file ends at"), "{len}");
+    }
+}
+
+#[test]
+fn another_signature_is_not_vhdx() {
+    let mut image = good();
+    image.signature = *b"VHDXFILE";
+    assert_eq!(open([image.build()]).unwrap().format().as_str(), "raw");
+}
+
+#[test]
+fn one_valid_header_is_enough_and_none_is_not() {
+    reads(|image| image.headers[0].damaged = true);
+    reads(|image| image.headers[1].damaged = true);
+    let none = refused(|image| image.each_header(|header| header.damaged = true));
+    assert_eq!(none, "header: neither copy is valid");
+}
+
+#[test]
+fn a_log_past_the_end_of_the_file_is_refused() {
+    let past = refused(|image| image.each_header(|header| header.log_at = 1 << 51));
+    assert!(past.starts_with("log: the file ends at"), "{past}");
+}
+
+#[test]
+fn a_log_guid_without_any_log_is_refused() {
+    let empty = refused(|image| {
+        image.each_header(|header| {
+            header.log_guid = [1; 16];
+            header.log_len = 0;
+        });
+    });
+    assert_eq!(empty, "log: no complete sequence of entries");
+    reads(|image| image.each_header(|header| header.log_len = 0));
+}
+
+#[test]
+fn the_second_region_table_serves_where_the_first_is_damaged() {
+    reads(|image| image.regions_damaged[0] = true);
+    reads(|image| image.region_counts[0] = Some(2048));
+    reads(|image| {
+        image.regions_damaged[0] = true;
+        image.regions[0].clear();
+    });
+    let both = refused(|image| image.regions_damaged = [true; 2]);
+    assert_eq!(both, "region table: neither copy is valid");
+    let both = refused(|image| image.region_counts = [Some(2048); 2]);
+    assert_eq!(both, "region table: neither copy is valid");
+}
+
+#[test]
+fn the_first_region_table_counts_where_both_are_valid() {
+    let first = refused(|image| image.regions[0].clear());
+    assert!(first.ends_with("is missing"), "{first}");
+    reads(|image| image.regions[1].clear());
+}
+
+#[test]
+fn regions_need_not_be_marked_as_required_nor_be_in_order() {
+    reads(|image| {
+        image.each_region(|regions| {
+            regions.reverse();
+            for region in regions {
+                region.flags = 0;
+            }
+        });
+    });
+    // As qemu lays it out: the table before the metadata.
+    reads(|image| {
+        (image.bat_at, image.metadata_at) = (2 * MIB, 3 * MIB);
+        image.each_region(|regions| {
+            regions[0].at = 3 * MIB;
+            regions[1].at = 2 * MIB;
+        });
+    });
+}
+
+fn with_region(at: u64, len: u64, flags: u32) -> String {
+    refused(|image| {
+        let region = Region {
+            guid: guid(ANY),
+            at,
+            len: len as u32,
+            flags,
+        };
+        image.each_region(|regions| regions.push(region.clone()));
+        image.len = Some(20 * MIB);
+    })
+}
+
+#[test]
+fn an_unknown_region_is_ignored_unless_it_is_required() {
+    assert_eq!(with_region(8 * MIB, MIB, 0), "opened");
+    assert_eq!(
+        with_region(8 * MIB, MIB, 1),
+        format!("region table: {ANY} is required but unknown")
+    );
+}
+
+#[test]
+fn a_misplaced_region_is_refused() {
+    for (at, len) in [
+        (0, MIB),
+        (8 * MIB + 512, MIB),
+        (8 * MIB, 512),
+        (8 * MIB, 0),
+        (!0xF_FFFF, MIB),
+    ] {
+        assert_eq!(
+            with_region(at, len, 0),
+            format!("region table: the place {at}+{len} is misaligned or not allowed")
+        );
+    }
+    assert!(with_region(64 * MIB, MIB, 0).contains("the file ends at"));
+}
+
+#[test]
+fn regions_overlap_neither_each_other_nor_the_log_nor_a_block() {
+    let overlap =
+        |part: &str, at: u64| format!("{part}: two structures overlap at file offset {at}");
+    assert_eq!(with_region(MIB, MIB, 0), overlap("region table", MIB));
+    assert_eq!(
+        with_region(2 * MIB, MIB, 0),
+        overlap("region table", 2 * MIB)
+    );
+    // An unknown region keeps its space, too.
+    assert_eq!(
+        with_region(4 * MIB, MIB, 0),
+        overlap("block allocation table", 4 * MIB)
+    );
+}
+
+#[test]
+fn a_region_is_there_once_and_the_known_ones_are_there() {
+    let twice = refused(|image| image.each_region(|regions| regions[0].guid = regions[1].guid));
+    assert!(twice.ends_with("appears twice"), "{twice}");
+    for gone in [0, 1] {
+        let missing = refused(|image| {
+            image.each_region(|regions| {
+                regions.remove(gone);
+            });
+        });
+        assert!(missing.ends_with("is missing"), "{missing}");
+    }
+}
+
+#[test]
+fn as_many_regions_as_a_table_holds_are_read_in_order_of_size_not_of_its_square() {
+    let mut image = good();
+    for number in 0..2045_u64 {
+        let mut name = [0x77; 16];
+        name[..8].copy_from_slice(&number.to_le_bytes());
+        let region = Region {
+            guid: name,
+            at: (100 + number) * MIB,
+            len: MIB as u32,
+            flags: 0,
+        };
+        image.each_region(|regions| regions.push(region.clone()));
+    }
+    image.len = Some(3000 * MIB);
+    assert_eq!(refusal(open([image.build()])), "opened");
+}
+
+#[test]
+fn a_wrong_metadata_signature_or_count_is_refused() {
+    assert_eq!(
+        refused(|image| image.metadata_signature = *b"METADATA"),
+        "metadata: wrong signature"
+    );
+    for count in [2048, u16::MAX] {
+        let many = refused(|image| image.metadata_count = Some(count));
+        assert_eq!(many, format!("metadata: {count} entries are too many"));
+    }
+}
+
+#[test]
+fn each_item_is_there_once_and_of_its_length() {
+    for name in [
+        image::FILE_PARAMETERS,
+        image::DISK_SIZE,
+        image::DISK_ID,
+        image::LOGICAL,
+        image::PHYSICAL,
+    ] {
+        let missing = refused(|image| image.items.retain(|item| item.guid != guid(name)));
+        assert_eq!(
+            missing,
+            format!("metadata: {} is missing", name.to_lowercase())
+        );
+        let long = refused(|image| image.item(name).bytes.push(0));
+        assert!(
+            long.starts_with(&format!("metadata: {} is", name.to_lowercase())),
+            "{long}"
+        );
+        let twice = refused(|image| {
+            let item = image.item(name).clone();
+            image.items.push(item);
+        });
+        assert_eq!(
+            twice,
+            format!("metadata: {} appears twice", name.to_lowercase())
+        );
+    }
+}
+
+#[test]
+fn items_may_be_in_any_order_and_unmarked() {
+    reads(|image| image.items.reverse());
+    reads(|image| image.items.iter_mut().for_each(|item| item.flags = 0));
+}
+
+#[test]
+fn an_unknown_item_is_ignored_unless_it_is_required() {
+    let with = |flags| refused(|image| image.items.push(Item::new(ANY, flags, vec![1; 100])));
+    assert_eq!(with(0), "opened");
+    assert_eq!(with(1), "opened");
+    assert_eq!(with(2), "opened");
+    assert_eq!(with(4), format!("metadata: {ANY} is required but unknown"));
+    // Present but empty.
+    assert_eq!(
+        refused(|image| image.items.push(Item::new(ANY, 0, vec![]))),
+        "opened"
+    );
+}
+
+#[test]
+fn an_item_of_a_user_is_not_the_item_of_the_same_name() {
+    reads(|image| image.items.push(Item::new(image::DISK_SIZE, 1, vec![0; 8])));
+    let missing = refused(|image| image.item(image::DISK_SIZE).flags = 1);
+    assert!(missing.ends_with("is missing"), "{missing}");
+}
+
+#[test]
+fn a_file_that_was_never_finished_is_refused_as_such() {
+    let marker = "71CC85F0-1B69-4E28-9558-C3BF83AE75D3";
+    let unfinished = refused(|image| image.items.push(Item::new(marker, 4, vec![])));
+    assert_eq!(unfinished, "metadata: the file was not completely created");
+}
+
+#[test]
+fn reserved_bits_of_items_are_refused() {
+    assert_eq!(
+        refused(|image| image.items[0].flags = 12),
+        "metadata: reserved bits are set"
+    );
+    assert_eq!(
+        refused(|image| image.items[0].reserved = 1),
+        "metadata: reserved bits are set"
+    );
+    let parameters = [1, 0, 16, 0, 4, 0, 0, 0];
+    let reserved = refused(|image| image.item(image::FILE_PARAMETERS).bytes = parameters.to_vec());
+    assert_eq!(reserved, "metadata: reserved bits are set");
+}
+
+#[test]
+fn an_item_lies_in_the_region_behind_the_table_and_on_no_other() {
+    let at = |offset, len| {
+        refused(|image| {
+            let mut item = Item::new(ANY, 0, vec![0; 8]);
+            (item.offset, item.len) = (Some(offset), Some(len));
+            image.items.push(item);
+        })
+    };
+    assert_eq!(at(512 << 10, 8), "opened");
+    for (offset, len) in [
+        (0, 8),
+        (65535, 8),
+        ((1 << 20) - 7, 8),
+        (u32::MAX, u32::MAX),
+        (8, 0),
+        (65536, u32::MAX),
+    ] {
+        assert_eq!(
+            at(offset, len),
+            format!("metadata: the place {offset}+{len} is misaligned or not allowed")
+        );
+    }
+    assert_eq!(
+        at(65536 + 4, 8),
+        "metadata: two structures overlap at file offset 65540"
+    );
+}
+
+#[test]
+fn more_items_of_users_than_1024_are_refused() {
+    let with = |count: u16| {
+        refused(|image| {
+            for number in 0..count {
+                let mut item = Item::new(ANY, 1, vec![]);
+                item.guid[..2].copy_from_slice(&number.to_le_bytes());
+                image.items.push(item);
+            }
+        })
+    };
+    assert_eq!(with(1024), "opened");
+    assert_eq!(with(1025), "metadata: 1025 entries are too many");
+}
+
+#[test]
+fn impossible_sizes_are_refused() {
+    let number = |name: &str, value: u64, len: usize| {
+        refused(|image| image.item(name).bytes[..len].copy_from_slice(&value.to_le_bytes()[..len]))
+    };
+    for block in [0, 1, 512 << 10, 3 << 20, 512 << 20, u64::from(u32::MAX)] {
+        let text = format!("metadata: a block of {block} bytes is not possible");
+        assert_eq!(number(image::FILE_PARAMETERS, block, 4), text);
+    }
+    for sector in [0, 1, 513, 1024, 8192] {
+        let text = format!("metadata: a sector of {sector} bytes is not possible");
+        assert_eq!(number(image::LOGICAL, sector, 4), text);
+        assert_eq!(number(image::PHYSICAL, sector, 4), text);
+    }
+    for size in [0, 511, 513, 64 * TIB + 512, u64::MAX, u64::MAX - 511] {
+        let text = format!("metadata: a disk of {size} bytes is not possible");
+        assert_eq!(number(image::DISK_SIZE, size, 8), text);
+    }
+    // A disk of 512-byte sectors that does not fit 4096-byte ones.
+    let odd = refused(|image| {
+        image.item(image::DISK_SIZE).bytes = 1536_u64.to_le_bytes().to_vec();
+        image.item(image::LOGICAL).bytes = 4096_u32.to_le_bytes().to_vec();
+    });
+    assert_eq!(odd, "metadata: a disk of 1536 bytes is not possible");
+}
+
+#[test]
+fn an_allocation_table_that_is_too_short_is_refused() {
+    let short = refused(|image| image.item(image::DISK_SIZE).bytes = TIB.to_le_bytes().to_vec());
+    assert_eq!(
+        short,
+        "block allocation table: 1048576 bytes are too few, 8390648 are needed"
+    );
+}
+
+#[test]
+fn a_differencing_disk_needs_a_locator_that_says_who_its_parent_is() {
+    let child = |change: &dyn Fn(&mut Image)| {
+        let mut image = Image::differencing(8 * MIB, MIB, 512, [4; 16]);
+        change(&mut image);
+        refusal(open([image.build(), good().build()]))
+    };
+    assert_eq!(child(&|_| ()), "opened");
+    let missing = child(&|image| image.items.retain(|item| item.guid != guid(image::LOCATOR)));
+    assert_eq!(
+        missing,
+        format!("metadata: {} is missing", image::LOCATOR.to_lowercase())
+    );
+    let other = child(&|image| image.item(image::LOCATOR).bytes[0] ^= 1);
+    assert!(other.starts_with("parent locator: unknown type"), "{other}");
+    let unlinked = "parent locator: no usable parent linkage";
+    assert_eq!(
+        child(&|image| image.set_locator(&[("relative_path", "x")])),
+        unlinked
+    );
+    assert_eq!(
+        child(&|image| image.set_locator(&[("parent_linkage", "x")])),
+        unlinked
+    );
+    assert_eq!(
+        child(&|image| image.set_locator(&[("Parent_Linkage", ANY)])),
+        unlinked
+    );
+    let bad_second = [("parent_linkage", ANY), ("parent_linkage2", "x")];
+    assert_eq!(child(&|image| image.set_locator(&bad_second)), unlinked);
+    let twice = [("parent_linkage", ANY), ("parent_linkage", ANY)];
+    assert_eq!(
+        child(&|image| image.set_locator(&twice)),
+        "parent locator: entry 1 repeats a key"
+    );
+    for empty in [("", "x"), ("x", "")] {
+        assert_eq!(
+            child(&|image| image.set_locator(&[empty])),
+            "parent locator: entry 0 is malformed"
+        );
+    }
+    let count = |count: u16| {
+        move |image: &mut Image| {
+            image.item(image::LOCATOR).bytes[18..20].copy_from_slice(&count.to_le_bytes());
+        }
+    };
+    assert_eq!(
+        child(&count(257)),
+        "parent locator: 257 entries are too many"
+    );
+    assert!(child(&count(256)).starts_with("parent locator: "));
+    let short = child(&|image| image.item(image::LOCATOR).bytes.truncate(19));
+    assert_eq!(short, "parent locator: 19 bytes are too few, 20 are needed");
+    for (byte, value) in [
+        (23, 0xFF),
+        (27, 0xFF),
+        (28, 27),
+        (29, 0xFF),
+        (30, 75),
+        (31, 0xFF),
+    ] {
+        let malformed = child(&|image| image.item(image::LOCATOR).bytes[byte] = value);
+        assert_eq!(malformed, "parent locator: entry 0 is malformed", "{byte}");
+    }
+    // Half of a surrogate pair.
+    let malformed = child(&|image| {
+        let bytes = &mut image.item(image::LOCATOR).bytes;
+        let at = u32::from_le_bytes(bytes[20..24].try_into().unwrap()) as usize;
+        bytes[at..at + 2].copy_from_slice(&[0, 0xD8]);
+    });
+    assert_eq!(malformed, "parent locator: entry 0 is malformed");
+}
+
+#[test]
+fn a_locator_without_a_parent_is_ignored() {
+    reads(|image| {
+        image
+            .items
+            .push(Item::new(image::LOCATOR, 4, vec![1, 2, 3]));
+    });
+}
+
+#[test]
+fn what_is_no_disk_is_refused() {
+    let open = |bytes: Vec<u8>| {
+        let storage: Box<dyn ReadAt> = Box::new(bytes);
+        VirtualDisk::from_storage(vec![("disk".to_owned(), storage)])
+    };
+    assert!(matches!(
+        open(vec![]),
+        Err(Error::NotADisk {
+            reason: NotADisk::Empty,
+            ..
+        })
+    ));
+    for len in [1, 511, 513] {
+        let odd = NotADisk::OddLength(hypercbt_extent::ByteLen(len as u64));
+        assert!(matches!(open(vec![0; len]), Err(Error::NotADisk { reason, .. }) if reason == odd));
+    }
+    assert!(matches!(
+        VirtualDisk::from_storage(vec![]),
+        Err(Error::NotADisk {
+            reason: NotADisk::NoFile,
+            ..
+        })
+    ));
+    for (len, at) in [(1536, 0), (1536, 1024), (2047, 2047 - 511)] {
+        let mut bytes = vec![0; len];
+        bytes[at..at + 8].copy_from_slice(b"conectix");
+        let refused = open(bytes);
+        assert!(
+            matches!(
+                refused,
+                Err(Error::UnsupportedFormat {
+                    format: Unsupported::Vhd,
+                    ..
+                })
+            ),
+            "{len} {at}"
+        );
+    }
+}
+
+#[test]
+fn a_failing_storage_is_an_io_error_that_names_the_place() {
+    struct Failing(common::sparse::SparseFile);
+    impl ReadAt for Failing {
+        fn read_exact_at(&self, buf: &mut [u8], at: FileOffset) -> std::io::Result<()> {
+            if at.0 >= 4 * MIB {
+                Err(std::io::Error::other("bad sector"))
+            } else {
+                self.0.read_exact_at(buf, at)
+            }
+        }
+        fn len(&self) -> std::io::Result<hypercbt_extent::ByteLen> {
+            self.0.len()
+        }
+    }
+    let storage: Box<dyn ReadAt> = Box::new(Failing(good().build()));
+    let disk = VirtualDisk::from_storage(vec![("disk".to_owned(), storage)]).unwrap();
+    let mut buf = [0; 512];
+    disk.read_at(hypercbt_extent::DiskOffset(0), &mut buf)
+        .unwrap();
+    let error = disk
+        .read_at(hypercbt_extent::DiskOffset(MIB + 512), &mut buf)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot read 512 bytes at file offset {} of disk",
+            4 * MIB + 512
+        )
+    );
+}
