@@ -1,5 +1,10 @@
 //! Segments with sound checksums over bytes that no writer makes: an error or an answer, never a panic.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests are outside of what clippy takes for tests"
+)]
+
 use std::sync::Arc;
 
 use hypercbt_repo::{
@@ -45,7 +50,7 @@ fn put(bytes: &mut [u8], at: usize, covered: std::ops::Range<usize>) {
     bytes[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Writes the checksums that belong to a segment of one page for the pack table and two of entries.
+/// Writes the checksums that belong to a segment of two pages and one filter.
 fn mend(bytes: &mut [u8]) {
     let trailer = bytes.len() - 64;
     let fences = 3 * 4096;

@@ -1,5 +1,10 @@
 //! Whatever is indexed and however it is merged, the index answers as a map would.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests are outside of what clippy takes for tests"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

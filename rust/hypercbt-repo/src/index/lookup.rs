@@ -35,6 +35,20 @@ struct State {
     damaged: BTreeSet<SegmentName>,
 }
 
+impl State {
+    /// Puts the segments that were listed in the place of those before. What was added while the
+    /// list was read stays: it may be missing there.
+    fn replace(&mut self, before: &[Arc<Segment>], listed: Vec<Arc<Segment>>) {
+        let old = std::mem::replace(&mut self.segments, listed);
+        for segment in old {
+            let has = |list: &[Arc<Segment>]| list.iter().any(|open| open.name() == segment.name());
+            if !has(before) && !has(&self.segments) {
+                self.segments.push(segment);
+            }
+        }
+    }
+}
+
 impl Index {
     /// Opens all segments. Those that are damaged are left out and told: the caller indexes the
     /// packs that no segment tells of from their footers, and may then delete them.
@@ -50,18 +64,21 @@ impl Index {
 
     /// Looks at what segments there are now. Returns those that are damaged, as [`open`](Self::open).
     pub fn refresh(&self) -> Result<Vec<Error>> {
-        let (segments, damaged) = open_all(&self.storage, &self.cache, self.segments())?;
-        let names = damaged.iter().map(|(name, _)| *name).collect();
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State {
-            segments,
-            damaged: names,
-        };
+        let before = self.segments();
+        let (segments, damaged) = open_all(&self.storage, &self.cache, before.clone())?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.replace(&before, segments);
+        state.damaged = damaged.iter().map(|(name, _)| *name).collect();
         Ok(damaged.into_iter().map(|(_, error)| error).collect())
     }
 
-    /// Adds a segment that was just written.
+    /// Adds a segment that was just written, or what another run's merge has made of it already.
     pub fn add(&self, segment: SegmentName) -> Result<()> {
-        let opened = Segment::open(Arc::clone(&self.storage), Arc::clone(&self.cache), segment)?;
+        let opened = Segment::open(Arc::clone(&self.storage), Arc::clone(&self.cache), segment);
+        let opened = match opened {
+            Err(error) if error.is_not_found() => return self.replace_merged(),
+            opened => opened?,
+        };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.damaged.remove(&segment);
         if state.segments.iter().all(|known| known.name() != segment) {
@@ -137,16 +154,15 @@ impl Index {
 
     /// As `refresh`, but damage that nobody was told of yet is an error.
     fn replace_merged(&self) -> Result<()> {
-        let (mut segments, damaged) = open_all(&self.storage, &self.cache, self.segments())?;
+        let before = self.segments();
+        let (mut segments, damaged) = open_all(&self.storage, &self.cache, before.clone())?;
         let told = self.state().damaged.clone();
         segments.retain(|segment| !told.contains(&segment.name()));
         if let Some((_, error)) = damaged.into_iter().find(|(name, _)| !told.contains(name)) {
             return Err(error);
         }
-        self.state
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .segments = segments;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.replace(&before, segments);
         Ok(())
     }
 
@@ -217,4 +233,155 @@ pub(super) fn list(storage: &dyn Storage) -> Result<BTreeSet<SegmentName>> {
         .iter()
         .filter_map(|(object, _)| name::id(object))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Damage, MemoryStorage,
+        index::{
+            merge_if_due, object_name,
+            testing::{self, Call, Hooked, id, pack, pack_name, place, try_open, write},
+        },
+    };
+
+    const CHUNK: RecordKind = RecordKind::Chunk;
+
+    fn open(storage: &(impl Storage + Clone + 'static)) -> Index {
+        let cache = Arc::new(PageCache::new(0));
+        let (index, damaged) = Index::open(Arc::new(storage.clone()), cache).unwrap();
+        assert!(damaged.is_empty());
+        index
+    }
+
+    /// Eight segments, of which number `n` has chunk `n` in pack `n`.
+    fn eight() -> MemoryStorage {
+        let storage = MemoryStorage::new();
+        for number in 0..8 {
+            write(&storage, &[pack(number, [number.into()])]);
+        }
+        storage
+    }
+
+    fn merge(storage: &MemoryStorage) {
+        let storage: Arc<dyn Storage> = Arc::new(storage.clone());
+        assert_eq!(merge_if_due(&storage, "test").unwrap().written.len(), 1);
+    }
+
+    fn assert_knows_eight(index: &Index) {
+        for number in 0..8 {
+            let places = index.lookup(CHUNK, &[id(number.into())]).unwrap();
+            assert_eq!(places.of(0), [place(number, number.into())]);
+        }
+    }
+
+    #[test]
+    fn a_segment_that_is_added_is_asked_at_once_and_once() {
+        let storage = MemoryStorage::new();
+        let index = open(&storage);
+        let name = write(&storage, &[pack(1, [1])]);
+        assert_eq!(index.lookup(CHUNK, &[id(1)]).unwrap().of(0), []);
+        index.add(name).unwrap();
+        index.add(name).unwrap();
+        assert_eq!(index.lookup(CHUNK, &[id(1)]).unwrap().of(0), [place(1, 1)]);
+        assert_eq!(index.segments().len(), 1);
+    }
+
+    #[test]
+    fn a_segment_that_was_merged_before_it_is_added_is_known_all_the_same() {
+        let storage = MemoryStorage::new();
+        let index = open(&storage);
+        let names: Vec<_> = (0..8)
+            .map(|n| write(&storage, &[pack(n, [n.into()])]))
+            .collect();
+        merge(&storage);
+        index.add(names[0]).unwrap();
+        assert_knows_eight(&index);
+    }
+
+    #[test]
+    fn a_listing_that_misses_what_a_merge_has_just_made_is_not_believed() {
+        let storage = eight();
+        merge(&storage);
+        let torn = Hooked::new(&storage, |call| {
+            let Call::List(listed) = call else {
+                return false;
+            };
+            listed.clear();
+            true
+        });
+        assert_knows_eight(&open(&torn));
+    }
+
+    #[test]
+    fn a_segment_that_goes_between_listing_and_opening_is_found_in_its_merge() {
+        let storage = eight();
+        let inner = storage.clone();
+        let overtaken = Hooked::new(&storage, move |call| {
+            let opening = matches!(call, Call::Len);
+            if opening {
+                merge(&inner);
+            }
+            opening
+        });
+        let index = open(&overtaken);
+        assert!(overtaken.has_fired());
+        assert_knows_eight(&index);
+    }
+
+    #[test]
+    fn what_is_added_while_the_list_is_read_again_stays() {
+        let storage = eight();
+        let index = open(&storage);
+        let before = index.segments();
+        let name = write(&storage, &[pack(9, [9])]);
+        index.add(name).unwrap();
+        index.state.write().unwrap().replace(&before, Vec::new());
+        assert_eq!(
+            index
+                .segments()
+                .iter()
+                .map(|open| open.name())
+                .collect::<Vec<_>>(),
+            [name]
+        );
+    }
+
+    #[test]
+    fn damaged_segments_are_told_and_the_others_answer() {
+        let storage = eight();
+        let damaged = write(&storage, &[pack(9, [9])]);
+        storage.overwrite(&object_name(damaged), &[0; 5000]);
+        let (index, errors) = try_open(&storage);
+        let [
+            Error::Damaged {
+                name,
+                reason: Damage::Signature,
+            },
+        ] = &errors[..]
+        else {
+            panic!("{errors:?}")
+        };
+        assert_eq!(*name, object_name(damaged));
+        assert_knows_eight(&index);
+        merge(&storage);
+        assert_knows_eight(&index); // told once: a look-up does not fail for it again
+    }
+
+    #[test]
+    fn files_that_are_not_named_like_segments_are_none() {
+        let storage = eight();
+        storage.overwrite("index/notes.txt", b"x");
+        assert_knows_eight(&testing::open(&storage));
+    }
+
+    #[test]
+    fn packs_are_those_of_all_segments() {
+        let storage = MemoryStorage::new();
+        write(&storage, &[pack(2, []), pack(1, [1])]);
+        write(&storage, &[pack(3, [1]), pack(1, [1])]);
+        let expected = [1, 2, 3].map(|number| (pack_name(number), 1000));
+        assert_eq!(testing::open(&storage).packs(), expected);
+    }
 }

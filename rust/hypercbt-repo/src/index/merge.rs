@@ -188,14 +188,14 @@ impl Iterator for Input<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Once};
+    use std::io;
 
     use super::*;
     use crate::{
-        Damage, Fault, FaultyStorage, MemoryStorage, RecordKind, Upload,
+        Damage, Fault, FaultyStorage, MemoryStorage, RecordKind,
         index::{
             Index,
-            testing::{id, open, pack, pack_name, place, write},
+            testing::{Call, Hooked, id, open, pack, pack_name, place, write},
         },
     };
 
@@ -379,49 +379,31 @@ mod tests {
     }
 
     /// A storage on which another merge is done at the first read of a page.
-    #[derive(Clone)]
-    struct Overtaken(MemoryStorage, Arc<Once>);
-
-    impl Storage for Overtaken {
-        fn begin(&self, owner: &str) -> io::Result<Box<dyn Upload>> {
-            self.0.begin(owner)
-        }
-        fn create_exclusive(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-            self.0.create_exclusive(name, bytes)
-        }
-        fn read_exact_at(&self, name: &str, buf: &mut [u8], offset: u64) -> io::Result<()> {
-            if offset == 4096 && buf.len() == 4096 {
-                self.1
-                    .call_once(|| assert_eq!(merge_all(&self.0).unwrap().written.len(), 1));
+    fn overtaken(storage: &MemoryStorage) -> Hooked {
+        let other = storage.clone();
+        Hooked::new(storage, move |call| {
+            let read = matches!(call, Call::Read { at: 4096 });
+            if read {
+                assert_eq!(merge_all(&other).unwrap().written.len(), 1);
             }
-            self.0.read_exact_at(name, buf, offset)
-        }
-        fn len(&self, name: &str) -> io::Result<u64> {
-            self.0.len(name)
-        }
-        fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
-            self.0.list(folder)
-        }
-        fn delete(&self, name: &str) -> io::Result<()> {
-            self.0.delete(name)
-        }
-        fn remove_unfinished(&self, owner: &str) -> io::Result<()> {
-            self.0.remove_unfinished(owner)
-        }
+            read
+        })
     }
 
     #[test]
     fn a_merge_that_another_overtakes_finds_nothing_left_to_do() {
-        let storage = Overtaken(filled(8), Arc::new(Once::new()));
+        let memory = filled(8);
+        let storage = overtaken(&memory);
         let merged = merge_all(&storage).unwrap();
-        assert!(storage.1.is_completed());
+        assert!(storage.has_fired());
         assert_eq!(merged, Merged::default());
-        assert_holds(&open(&storage.0), 8);
+        assert_holds(&open(&memory), 8);
     }
 
     #[test]
     fn a_look_up_goes_on_when_a_merge_deletes_what_it_reads() {
-        let storage = Overtaken(filled(8), Arc::new(Once::new()));
+        let memory = filled(8);
+        let storage = overtaken(&memory);
         let cache = Arc::new(PageCache::new(0));
         let (index, damaged) = Index::open(Arc::new(storage.clone()), cache).unwrap();
         assert!(damaged.is_empty());
@@ -429,7 +411,7 @@ mod tests {
             index.lookup(CHUNK, &[id(75)]).unwrap().of(0),
             [place(7, 75)]
         );
-        assert!(storage.1.is_completed());
+        assert!(storage.has_fired());
         assert_eq!(levels(&index), [1]);
         assert_holds(&index, 8);
     }
