@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench fuzz deny clean
+.PHONY: help setup demo test lint bench limits scale fuzz deny clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -48,6 +48,12 @@ test: setup ## every test, Rust and Python, and every bench once
 
 bench: setup ## measures what users feel; on a quiet machine
 	$(BIN)/pytest benches -o python_files='bench_*.py' --benchmark-only
+
+limits: ## what this machine can do at most: each stage of the pipeline alone
+	cargo bench --quiet -p hypercbt-engine --bench limits
+
+scale: setup ## cost follows change, memory stays bounded: 10 GiB, 10 TiB and 64 TiB disks (25 GB, minutes)
+	$(BIN)/python benches/scale.py
 
 lint: setup ## formats, lints, types, stubs, documentation, licences
 	cargo fmt --all --check
