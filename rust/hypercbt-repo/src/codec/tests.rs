@@ -33,13 +33,17 @@ fn damage(result: Result<Vec<u8>>) -> Damage {
     }
 }
 
-/// A record whose checksums are right, whatever else is not.
-fn forged(codec: Codec, plain_len: u32, stored: &[u8], id: ChunkId) -> Vec<u8> {
+fn sealed(kind: RecordKind, codec: Codec, plain_len: u32, stored: &[u8], id: [u8; 32]) -> Vec<u8> {
     let mut bytes = Record::buffer(stored.len());
     bytes.extend_from_slice(stored);
-    Record::seal(RecordKind::Chunk, id.0, codec, plain_len, bytes)
+    Record::seal(kind, id, codec, plain_len, bytes)
         .bytes()
         .to_vec()
+}
+
+/// A record whose checksums are right, whatever else is not.
+fn forged(codec: Codec, plain_len: u32, stored: &[u8], id: ChunkId) -> Vec<u8> {
+    sealed(RecordKind::Chunk, codec, plain_len, stored, id.0)
 }
 
 fn frame(plain: &[u8]) -> Vec<u8> {
@@ -148,6 +152,13 @@ fn a_whole_record_of_something_else_is_refused() {
     let id = record.header().id;
     let as_node = Decoder::new().decode(record.bytes(), RecordKind::Node, &id, NO_LIMIT, &mut out);
     assert_eq!(damage(as_node.map(|()| out)), Damage::Id);
+}
+
+#[test]
+fn a_chunk_that_calls_itself_a_node_is_refused() {
+    let id = chunk_id(b"a chunk");
+    let record = sealed(RecordKind::Node, Codec::Plain, 7, b"a chunk", id.0);
+    assert_eq!(damage(decode(&record, id)), Damage::Id);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn decode_trailer(bytes: &[u8; TRAILER_BYTES], len: u64) -> Result<Footer, Damag
     let whole = first_entry
         .checked_add(entries_len)
         .and_then(|end| end.checked_add(TRAILER_BYTES as u64));
-    if first_entry < HEADER_BYTES as u64 || whole != Some(len) {
+    if whole != Some(len) {
         return Err(Damage::Length);
     }
     Ok(Footer {

@@ -91,7 +91,7 @@ impl<'a> TreeBuilder<'a> {
                 place,
                 base: None,
                 children: vec![None; place.children()],
-                changed: true,
+                changed: false, // setting its first child will make it so
             };
             place = place.child(0);
             if place.level() == base_height {

@@ -31,7 +31,7 @@ pub fn diff(
 pub struct Diff<'a> {
     source: &'a dyn NodeSource,
     chunks: (u64, u64),
-    /// Pairs that differ, the next one last: at most a node's children a level.
+    /// Pairs still to be compared, the next one last: at most a node's children a level.
     stack: Vec<(Place, Option<Lifted>, Option<Lifted>)>,
     /// What the last leaf gave: at most 64.
     found: VecDeque<u64>,
@@ -49,10 +49,8 @@ impl Diff<'_> {
             return Ok(());
         }
         for index in (0..place.children()).rev() {
-            let (a, b) = (a.child(index), b.child(index));
-            if a != b {
-                self.stack.push((place.child(index), a, b));
-            }
+            let pair = (a.child(index), b.child(index));
+            self.stack.push((place.child(index), pair.0, pair.1));
         }
         Ok(())
     }
@@ -68,7 +66,7 @@ impl Iterator for Diff<'_> {
             }
             let (place, a, b) = self.stack.pop()?;
             if a == b {
-                continue; // the roots
+                continue;
             }
             if let Err(error) = self.compare(place, a, b) {
                 return Some(Err(error));

@@ -155,15 +155,16 @@ mod tests {
             for len in 0..bytes.len() {
                 assert!(Node::decode(&bytes[..len]).is_err(), "{len}");
             }
-            let longer = [&bytes[..], &[0; 32]].concat();
-            assert_eq!(Node::decode(&longer), Err(Damage::Length));
+            for more in [1, 32] {
+                let longer = [&bytes[..], &vec![0; more]].concat();
+                assert_eq!(Node::decode(&longer), Err(Damage::Length));
+            }
         }
     }
 
     #[test]
     fn what_no_writer_makes_is_refused() {
-        let cases: [(usize, u8); 6] = [
-            (0, 9), // higher than any tree
+        let cases: [(usize, u8); 5] = [
             (1, 1), // reserved
             (3, 1), // reserved
             (4, 0), // fewer children than bits
@@ -175,6 +176,9 @@ mod tests {
             bytes[at] = value;
             assert_eq!(Node::decode(&bytes), Err(Damage::Field), "{value} at {at}");
         }
+        let mut too_high = node(8, &[0]).encode();
+        too_high[0] = 9;
+        assert_eq!(Node::decode(&too_high), Err(Damage::Field));
         let empty = [0; 16];
         assert_eq!(Node::decode(&empty), Err(Damage::Field));
     }

@@ -155,7 +155,7 @@ impl Walk<'_> {
         let node = load(self.source, id, place, self.chunks)?;
         let bases = self.base_branches(step);
         if place.level() > 0 {
-            self.push_children(&node, place, &bases, seen);
+            self.push_children(&node, place, &bases);
         } else if !seen {
             self.find_chunks(&node, place, &bases);
         }
@@ -175,16 +175,12 @@ impl Walk<'_> {
         .collect()
     }
 
-    fn push_children(&mut self, node: &Node, place: Place, bases: &[Branch], seen: bool) {
+    fn push_children(&mut self, node: &Node, place: Place, bases: &[Branch]) {
         for (index, id) in node.children().iter().enumerate().rev() {
             let Some(id) = id else { continue };
-            let child = place.child(index);
-            if seen && child.chunks().end <= self.chunks {
-                continue;
-            }
             self.stack.push(Step {
                 id: NodeId(*id),
-                place: child,
+                place: place.child(index),
                 bases: bases.iter().map(|base| base.child(index)).collect(),
             });
         }

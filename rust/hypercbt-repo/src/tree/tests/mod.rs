@@ -261,6 +261,17 @@ fn a_node_that_is_in_the_wrong_place_is_damage_to_everybody() {
 }
 
 #[test]
+fn a_base_is_checked_against_its_own_end_and_not_against_that_of_the_grown_disk() {
+    let nodes = Nodes::default();
+    let leaf = nodes.forge(0, &[(3, [1; 32])]);
+    for (base_chunks, fits) in [(3, false), (4, true)] {
+        let base = (Some(leaf), base_chunks);
+        let grown = build(&nodes, Some(base), 64, &[Change::Set(9, Some(chunk(1)))]);
+        assert_eq!(grown.is_ok(), fits);
+    }
+}
+
+#[test]
 fn having_been_visited_elsewhere_excuses_no_child_past_the_end() {
     let nodes = Nodes::default();
     let leaf = nodes.forge(0, &[(3, [1; 32]), (60, [2; 32])]);
