@@ -12,6 +12,7 @@ use hypercbt_repo::{
     Repository, RunOptions, Storage, Timestamp, codec,
     index::{PageCache, Segment},
     pack,
+    tree::Node,
 };
 
 const DISK: [u64; 9] = [1, 2, 0, 3, 4, 5, 6, 1, 7];
@@ -476,6 +477,55 @@ fn nodes_that_were_just_put_can_be_read_before_and_after_they_are_packed() {
     let packs = run.stats().packs;
     run.flush().unwrap();
     assert_eq!(run.stats().packs, packs, "a known node is not stored again");
+}
+
+/// The kinds of the records in each pack.
+fn kinds(storage: &dyn Storage) -> HashSet<Vec<RecordKind>> {
+    let packs = storage.list("pack").unwrap();
+    let kinds = packs.iter().map(|(name, len)| {
+        let pack = name.rsplit('/').next().unwrap().parse().unwrap();
+        let entries = pack::read_footer(storage, pack, *len).unwrap();
+        let mut kinds: Vec<_> = entries.iter().map(|entry| entry.kind).collect();
+        kinds.dedup();
+        kinds
+    });
+    kinds.collect()
+}
+
+#[test]
+fn few_nodes_share_the_pack_of_chunks_and_many_have_their_own() {
+    let (chunk, node) = (RecordKind::Chunk, RecordKind::Node);
+    let large = |number| RunOptions {
+        pack_bytes: 64 << 20,
+        ..options(number, &[])
+    };
+    let (storage, repository) = in_memory();
+    let run = repository.begin(large(1)).unwrap();
+    store(&run, &DISK).unwrap();
+    run.flush().unwrap();
+    assert_eq!(kinds(&storage), HashSet::from([vec![chunk, node]]));
+
+    let (storage, repository) = in_memory();
+    let run = repository.begin(large(1)).unwrap();
+    store(&run, &DISK).unwrap();
+    let nodes: Vec<_> = (0..150_u8)
+        .map(|number| {
+            Node::new(1, vec![Some([number; 32]); 256])
+                .unwrap()
+                .encode()
+        })
+        .collect();
+    for bytes in &nodes {
+        run.put_node(codec::node_id(bytes), bytes.clone()).unwrap();
+    }
+    run.flush().unwrap();
+    assert_eq!(kinds(&storage), HashSet::from([vec![chunk], vec![node]]));
+    for bytes in &nodes {
+        assert_eq!(
+            run.view().node_bytes(codec::node_id(bytes)).unwrap(),
+            *bytes
+        );
+    }
 }
 
 #[test]
