@@ -10,13 +10,25 @@ from typing import Final, TypeAlias, final
 
 from typing_extensions import Buffer
 
-Progress: TypeAlias = Callable[[str, int, int], None]
+_Progress: TypeAlias = Callable[[str, int, int], None]
+
+__all__ = [
+    "ChunkIndex",
+    "Extents",
+    "PointDisk",
+    "Repository",
+    "VirtualDisk",
+    "__version__",
+    "chunk_ids",
+]
 
 __version__: Final[str]
 
 @final
 class Extents:
-    def __new__(cls, extents: Iterable[tuple[int, int]] | Buffer = ()) -> Extents: ...
+    def __new__(
+        cls, extents: Iterable[tuple[int, int]] | Buffer | None = None
+    ) -> Extents: ...
     def align(self, grid: int) -> Extents: ...
     def coalesce(self, gap: int) -> Extents: ...
     def split(self, grid: int) -> list[tuple[int, int]]: ...
@@ -26,10 +38,10 @@ class Extents:
     @property
     def total_bytes(self) -> int: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> tuple[int, int]: ...
+    def __getitem__(self, index: int, /) -> tuple[int, int]: ...
     def __iter__(self) -> Iterator[tuple[int, int]]: ...
-    def __contains__(self, offset: int) -> bool: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __contains__(self, offset: int, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
@@ -81,7 +93,6 @@ class Repository:
     def point(self, id: str) -> str: ...
     def delete_point(self, id: str) -> None: ...
     def suspects(self) -> str: ...
-    def damage(self) -> str: ...
     def diff(
         self, first: str, first_disk: int, second: str, second_disk: int
     ) -> Extents: ...
@@ -101,7 +112,7 @@ class Repository:
         audit: str = "rotate",
         audit_period_seconds: int = ...,
         threads: int = 0,
-        progress: Progress | None = None,
+        progress: _Progress | None = None,
     ) -> str: ...
     def restore_disk(
         self,
@@ -113,7 +124,7 @@ class Repository:
         overwrite: bool = False,
         new_disk_id: bool = False,
         threads: int = 0,
-        progress: Progress | None = None,
+        progress: _Progress | None = None,
     ) -> str: ...
     def verify(
         self,
@@ -122,7 +133,7 @@ class Repository:
         since: str | None = None,
         sample_percent: float | None = None,
         threads: int = 0,
-        progress: Progress | None = None,
+        progress: _Progress | None = None,
     ) -> str: ...
 
 @final

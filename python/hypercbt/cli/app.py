@@ -27,6 +27,7 @@ from hypercbt.cli.outcome import (
     MISUSE,
     Outcome,
     error_document,
+    message_of,
 )
 from hypercbt.errors import HypercbtError
 
@@ -102,12 +103,11 @@ def exit_code_of(error: BaseException) -> int:
 def _fail(error: BaseException, wants_json: bool) -> int:
     """Say what went wrong, on both streams, and return the exit code."""
     exit_code = exit_code_of(error)
-    message = str(error) or "interrupted"
     expected = HypercbtError | CycloptsError | ValueError | OSError | KeyboardInterrupt
     if not isinstance(error, expected):
         traceback.print_exception(error)  # our bug: somebody will want to know where
     Console(stderr=True, markup=False).print(
-        Text.assemble(("error: ", "bold red"), message), soft_wrap=True
+        Text.assemble(("error: ", "bold red"), message_of(error)), soft_wrap=True
     )
     if wants_json:
         try:

@@ -5,13 +5,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
 
 from hypercbt.api import backup_disk
 from hypercbt.cli.options import Json, RepositoryPath, parse_audit, read_changes
 from hypercbt.cli.outcome import DONE, FINDING, Outcome
 from hypercbt.cli.progress import shown_progress
-from hypercbt.cli.text import rate, size
+from hypercbt.cli.text import rate, size, table
 from hypercbt.models import BackupStats, asdict
 
 
@@ -65,15 +64,13 @@ def print_stats(console: Console, stats: BackupStats) -> None:
     console.print(
         f"restore point {stats.restore_point} of {stats.name}", soft_wrap=True
     )
-    table = Table(
-        "disk", "size", "method", "changed", "read", "audited", "new", "stored", "MB/s"
-    )
-    for column in table.columns[3:]:
-        column.justify = "right"
+    rows = table(
+        "disk", "method", "changed", "read", "audited", "new", "stored", "MB/s",
+        numbers_from=2,
+    )  # fmt: skip
     for disk in stats.disks:
-        table.add_row(
+        rows.add_row(
             disk.disk,
-            size(disk.disk_bytes),
             disk.method,
             size(disk.changed_bytes),
             size(disk.read_bytes),
@@ -82,7 +79,7 @@ def print_stats(console: Console, stats: BackupStats) -> None:
             size(disk.stored_bytes),
             rate(disk.read_bytes, stats.elapsed_seconds),
         )
-    console.print(table)
+    console.print(rows)
     for disk in stats.disks:
         if disk.fallback_reason:
             console.print(

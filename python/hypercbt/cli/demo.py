@@ -6,7 +6,7 @@ from rich.text import Text
 
 from hypercbt.cli.options import Json, parse_size
 from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
-from hypercbt.cli.text import rate, size
+from hypercbt.cli.text import rate, size, table
 from hypercbt.demo import DemoReport, run_demo
 from hypercbt.demo.picture import CHANGED, CLAIMED, LEGEND, UNCHANGED
 from hypercbt.models import asdict
@@ -61,22 +61,13 @@ def _print(console: Console, report: DemoReport) -> None:
 
 
 def _steps(report: DemoReport) -> Table:
-    table = Table(
-        "backup",
-        "method",
-        "claimed changed",
-        "read",
-        "new",
-        "stored",
-        "seconds",
-        "MB/s",
-    )
-    for column in table.columns[2:]:
-        column.justify = "right"
+    rows = table(
+        "backup", "claimed changed", "read", "new", "stored", "seconds", "MB/s",
+        numbers_from=1,
+    )  # fmt: skip
     for step in report.steps:
-        table.add_row(
+        rows.add_row(
             step.what,
-            step.method,
             size(step.claimed_bytes),
             size(step.read_bytes),
             size(step.new_bytes),
@@ -84,4 +75,4 @@ def _steps(report: DemoReport) -> Table:
             f"{step.elapsed_seconds:.2f}",
             rate(step.read_bytes, step.elapsed_seconds),
         )
-    return table
+    return rows

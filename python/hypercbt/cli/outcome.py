@@ -30,13 +30,20 @@ class Outcome:
     exit_code: int = DONE
 
 
+def message_of(error: BaseException) -> str:
+    """Return what an exception says; some say nothing."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) or type(error).__name__
+
+
 def error_document(error: BaseException, exit_code: int) -> dict[str, object]:
     """Return the one document that a failed command prints with `--json`."""
     return {
         "format": FORMAT,
         "error": {
             "type": type(error).__name__,
-            "message": str(error) or type(error).__name__,
+            "message": message_of(error),
             "exit_code": exit_code,
         },
     }

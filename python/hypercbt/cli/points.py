@@ -1,12 +1,11 @@
 """`hypercbt points`, `show`, `diff` and `delete`."""
 
 from rich.console import Console
-from rich.table import Table
 
 from hypercbt.cli.backup import print_stats
 from hypercbt.cli.options import Json, RepositoryPath
 from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
-from hypercbt.cli.text import moment, size
+from hypercbt.cli.text import moment, size, table
 from hypercbt.models import FORMAT, DiffReport, Suspect, asdict, to_json
 from hypercbt.points import RestorePoint
 from hypercbt.repository import Repository
@@ -102,19 +101,20 @@ def _print_points(
     damaged: list[str],
     suspects: list[Suspect],
 ) -> None:
-    table = Table("id", "name", "created", "disks", "size", "method", "read", "stored")
+    rows = table(
+        "id", "name", "created", "method", "size", "new", "stored", numbers_from=4
+    )
     for point in found:
-        table.add_row(
+        rows.add_row(
             point.id[:SHORT_ID],
             point.name,
             moment(point.created),
-            str(len(point.disks)),
-            size(sum(disk.size for disk in point.disks)),
             ", ".join(sorted({disk.stats.method for disk in point.disks})),
-            size(point.stats.read_bytes),
+            size(sum(disk.size for disk in point.disks)),
+            size(point.stats.new_bytes),
             size(point.stats.stored_bytes),
         )
-    console.print(table if found else "no restore points")
+    console.print(rows if found else "no restore points")
     for line in damaged:
         console.print(f"damaged: {line}", soft_wrap=True)
     for suspect in suspects:

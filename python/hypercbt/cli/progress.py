@@ -52,9 +52,10 @@ class Bars:
         if phase not in self._tasks:
             description = f"{phase} {self._what}"
             self._tasks[phase] = self._progress.add_task(description, total=None)
-        self._progress.update(
-            self._tasks[phase], completed=done_bytes, total=total_bytes or None
-        )
+        number = self._tasks[phase]
+        # Not by `update`: it would take a total that grows for a new start, and forget the rate.
+        self._progress.tasks[number].total = total_bytes or None
+        self._progress.update(number, completed=done_bytes)
 
 
 class Lines:

@@ -2,6 +2,9 @@
 
 from datetime import datetime
 
+from rich import box
+from rich.table import Table
+
 STEP = 1024
 
 
@@ -24,4 +27,12 @@ def rate(count: int, seconds: float) -> str:
 
 def moment(when: datetime) -> str:
     """Return a moment in the time zone of the reader."""
-    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return when.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def table(*columns: str, numbers_from: int) -> Table:
+    """Return a table that fits a terminal of 80 columns; from one column on they are numbers."""
+    made = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in made.columns[numbers_from:]:
+        column.justify = "right"
+    return made

@@ -149,9 +149,7 @@ class _Story:
         claimed = self._tracker(changed, disk_bytes)
         self._host_file(tuesday, disk_id)
 
-        second = self._backup(
-            "what is claimed to have changed", disk, repository, claimed, first
-        )
+        second = self._backup("the claimed changes", disk, repository, claimed, first)
         third = self._backup("by comparing", disk, repository)
 
         for number, (point, image) in enumerate(

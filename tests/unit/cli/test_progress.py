@@ -1,6 +1,11 @@
 """Progress where nobody watches a terminal."""
 
-from hypercbt.cli.progress import Lines
+import io
+
+from rich.console import Console
+from rich.progress import Progress
+
+from hypercbt.cli.progress import Bars, Lines
 
 
 class Clock:
@@ -46,3 +51,18 @@ def test_a_total_that_is_not_known_yet_is_no_error() -> None:
     clock.now += 11
     lines("backup", 0, 0)
     assert written == ["backup web01: 0 B of 0 B, 0 B/s"]
+
+
+def test_a_total_that_grows_does_not_forget_the_rate() -> None:
+    clock = Clock()
+    progress = Progress(console=Console(file=io.StringIO()), get_time=clock)
+    bars = Bars("web01", progress)
+    for second in range(5):
+        clock.now += 1
+        bars("backup", second << 20, (second + 2) << 20)
+    (task,) = progress.tasks
+    assert task.description == "backup web01"
+    assert (task.completed, task.total) == (4 << 20, 6 << 20)
+    assert task.speed == 1 << 20
+    bars("audit", 0, 0)
+    assert [task.total for task in progress.tasks] == [6 << 20, None]
