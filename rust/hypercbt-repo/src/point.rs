@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Damage, NodeId, PointId, Timestamp};
 
-/// No size or offset is larger, so that they fit every JSON reader's signed integers.
-const MOST_BYTES: u64 = i64::MAX as u64;
+/// No number is larger, so that they fit every JSON reader's signed integers.
+const GREATEST: u64 = i64::MAX as u64;
 
 /// One machine at one moment. Always whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,14 +42,18 @@ impl RestorePoint {
             .all(|(disk, index)| disk.index == index);
         let possible = |disk: &PointDisk| {
             let spans = &disk.audit.read;
-            disk.size <= MOST_BYTES
+            let sectors = [disk.logical_sector_bytes, disk.physical_sector_bytes];
+            disk.size <= GREATEST
+                && disk.stats.numbers().all(|number| number <= GREATEST)
+                && sectors.iter().all(|bytes| matches!(bytes, 512 | 4096))
                 && spans.len() <= AuditState::MOST_SPANS
                 && spans.iter().all(|span| span.from < span.to)
                 && spans
                     .windows(2)
                     .all(|pair| matches!(pair, [one, next] if one.to <= next.from))
         };
-        if numbered && self.disks.iter().all(possible) {
+        let in_range = self.sequence.max(self.elapsed_micros) <= GREATEST;
+        if in_range && numbered && self.disks.iter().all(possible) {
             Ok(())
         } else {
             Err(Damage::Field)
@@ -133,6 +137,27 @@ pub struct DiskStats {
     pub metadata_bytes: u64,
     /// Missed changes that the audit found, in chunks (a number).
     pub missed_chunks: u64,
+}
+
+impl DiskStats {
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        [
+            self.disk_bytes,
+            self.allocated_bytes,
+            self.changed_bytes.unwrap_or(0),
+            self.read_bytes,
+            self.audited_bytes,
+            self.unmapped_bytes,
+            self.chunks,
+            self.new_chunks,
+            self.new_bytes,
+            self.stored_bytes,
+            self.zero_bytes,
+            self.metadata_bytes,
+            self.missed_chunks,
+        ]
+        .into_iter()
+    }
 }
 
 /// Where the rotation of the audit stands (design §5.3). Positions are chunk numbers.
