@@ -284,7 +284,7 @@ mod tests {
             [1..2, 5..6, 9..12]
         );
         assert_eq!(claims.outside(&(1..12)), [2..5, 6..9]);
-        assert_eq!(claims.outside(&(20..21)), [20..21]);
+        assert_eq!(claims.outside(&(20..22)).first(), Some(&(20..22)));
         assert!(Claims::All.outside(&(3..4)).is_empty());
     }
 }

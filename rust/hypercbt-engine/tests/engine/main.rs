@@ -1,0 +1,15 @@
+//! The engine from outside: what is backed up is restored, whatever happens in between.
+//!
+//! One binary, so that it is linked once. [`support`] has the disk, the clock and the repository that all share.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that meets an error has failed, and its numbers are small"
+)]
+
+mod support;
+
+mod audit;
+mod methods;
