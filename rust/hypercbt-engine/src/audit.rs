@@ -242,7 +242,7 @@ mod tests {
             read: spans(&[(0, 10, 2), (10, 20, 1)]),
         };
         assert_eq!(
-            advance(&base, &[10..20], 0, 0, Timestamp(2)).read,
+            advance(&base, std::slice::from_ref(&(10..20)), 0, 0, Timestamp(2)).read,
             spans(&[(0, 20, 2)])
         );
     }
@@ -252,7 +252,13 @@ mod tests {
         let mut state = all_read(10_000, Timestamp(0));
         for round in 0..300_i64 {
             let from = u64::try_from(round).unwrap() * 7 % 9_000;
-            state = advance(&state, &[from..from + 5], 0, 0, Timestamp(round + 1));
+            state = advance(
+                &state,
+                std::slice::from_ref(&(from..from + 5)),
+                0,
+                0,
+                Timestamp(round + 1),
+            );
             assert!(state.read.len() <= MAX_SPANS);
             assert_eq!(state.read[0].from, 0);
             assert!(state.read.windows(2).all(|pair| pair[0].to == pair[1].from));

@@ -267,6 +267,8 @@ impl DiskRun<'_> {
     ) -> Result<()> {
         let mut work = audited.work;
         result.audit = audited.state;
+        let chunk_bytes = |chunk: u64| self.grid.bytes(&(chunk..chunk + 1));
+        let mut unmapped_bytes = 0;
         let build_on = Some((result.root, self.grid.chunks()));
         if audited.missed {
             let missed = &mut result.missed;
@@ -277,10 +279,11 @@ impl DiskRun<'_> {
                 Phase::Widen,
                 &mut Seen::default(),
                 observer,
-                |outcome| {
-                    if outcome.change == Change::Different && !claims.contains(outcome.chunk) {
-                        push(missed, outcome.chunk);
-                    }
+                |outcome| match outcome.change {
+                    Change::Same => {}
+                    _ if claims.contains(outcome.chunk) => {}
+                    Change::Unmapped => unmapped_bytes += chunk_bytes(outcome.chunk),
+                    Change::Different => push(missed, outcome.chunk),
                 },
             )?;
             work.add(widened);
@@ -291,6 +294,8 @@ impl DiskRun<'_> {
             let mut builder = TreeBuilder::new(build_on, self.grid.chunks(), self.run, &mut sink)?;
             update(&mut builder, &[], &audited.updates)?;
             result.root = builder.finish()?;
+            // Nothing was missed, so all of these are unmapped.
+            unmapped_bytes = audited.updates.iter().map(|o| chunk_bytes(o.chunk)).sum();
         }
         let stats = &mut result.stats;
         stats.audited_bytes = work.read_bytes;
@@ -299,12 +304,7 @@ impl DiskRun<'_> {
             .iter()
             .map(|range| range.end - range.start)
             .sum();
-        stats.unmapped_bytes += audited
-            .updates
-            .iter()
-            .filter(|outcome| outcome.change == Change::Unmapped)
-            .map(|outcome| self.grid.bytes(&(outcome.chunk..outcome.chunk + 1)))
-            .sum::<u64>();
+        stats.unmapped_bytes += unmapped_bytes;
         add(stats, &work);
         Ok(())
     }

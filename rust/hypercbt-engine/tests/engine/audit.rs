@@ -1,0 +1,585 @@
+//! Change tracking is checked, not believed (design §5.3): simulated days, and changes that nobody reports.
+
+use std::{collections::BTreeSet, sync::atomic::Ordering};
+
+use hypercbt_engine::AuditPolicy;
+use hypercbt_extent::Extents;
+use hypercbt_repo::{Method, RestorePoint, Suspect, Timestamp};
+use proptest::prelude::*;
+
+use crate::support::{CHUNK, DAY, FakeDisk, Lab, chunks, disk, noise, stats};
+
+/// Allocated chunks of the disk: 20 for each of the 28 days.
+const CHUNKS: u64 = 560;
+const SLICE: u64 = CHUNKS / 28;
+
+/// A disk of which each chunk holds one sector of noise, and its first backup.
+struct Days {
+    lab: Lab,
+    source: FakeDisk,
+    points: Vec<RestorePoint>,
+    /// What the audit reads besides its slice, as long as nothing is claimed: the seed is always the same.
+    random: BTreeSet<u64>,
+}
+
+impl Days {
+    fn new() -> Self {
+        let source = FakeDisk::new(CHUNKS * CHUNK);
+        for chunk in 0..CHUNKS {
+            source.write(chunk * CHUNK, &noise(chunk + 1, 512));
+        }
+        let mut lab = Lab::new();
+        lab.audit = AuditPolicy::DEFAULT;
+        lab.seed = 3;
+        let first = lab.full(&source);
+        // No time has passed: only the random chunks are read.
+        let mut looking = lab.fork();
+        looking.seed = lab.seed;
+        looking.list(&source, Extents::new(), &first);
+        let random = source.read_chunks().into_iter().collect();
+        Self {
+            lab,
+            source,
+            points: vec![first],
+            random,
+        }
+    }
+
+    /// The same history, to be continued in another way.
+    fn fork(&self) -> Self {
+        let mut lab = self.lab.fork();
+        lab.seed = self.lab.seed;
+        Self {
+            lab,
+            source: self.source.copy(),
+            points: self.points.clone(),
+            random: self.random.clone(),
+        }
+    }
+
+    fn last(&self) -> &RestorePoint {
+        self.points.last().unwrap()
+    }
+
+    /// The guest writes a sector of a chunk. Whether anybody reports it is another matter.
+    fn guest_writes(&self, chunk: u64, seed: u64) {
+        // Next to what is there, so that a chunk is read in one go.
+        self.source.write(chunk * CHUNK + 512, &noise(seed, 512));
+    }
+
+    /// A run after `micros`, with what is reported.
+    fn run_after(&mut self, micros: i64, claimed: &[u64]) -> &RestorePoint {
+        self.lab.now += micros;
+        let since = self.last().clone();
+        let point = self.lab.list(&self.source, chunks(claimed), &since);
+        self.points.push(point);
+        self.last()
+    }
+
+    fn day(&mut self, claimed: &[u64]) -> &RestorePoint {
+        self.run_after(DAY, claimed)
+    }
+
+    /// Chunks that the last run read.
+    fn read(&self) -> BTreeSet<u64> {
+        let read = self.source.read_chunks();
+        let set: BTreeSet<u64> = read.iter().copied().collect();
+        assert_eq!(set.len(), read.len(), "a chunk was read twice");
+        set
+    }
+
+    fn suspects(&self) -> Vec<Suspect> {
+        self.lab.repository.suspects().unwrap()
+    }
+
+    fn last_is_right(&self) {
+        assert!(self.lab.content(self.last()).unwrap() == self.source.bytes());
+    }
+}
+
+fn set(range: std::ops::Range<u64>) -> BTreeSet<u64> {
+    range.collect()
+}
+
+#[test]
+fn each_day_reads_the_next_slice_and_a_few_random_chunks() {
+    let mut days = Days::new();
+    assert!((10..=16).contains(&days.random.len()));
+    for day in 0..3 {
+        days.day(&[]);
+        let slice = set(day * SLICE..(day + 1) * SLICE);
+        let expected = &slice | &days.random;
+        assert_eq!(days.read(), expected);
+        let counted = stats(days.last());
+        // One sector of each chunk is allocated.
+        assert_eq!(counted.audited_bytes, expected.len() as u64 * 512);
+        assert_eq!(counted.read_bytes, counted.audited_bytes);
+        assert_eq!(counted.chunks, expected.len() as u64);
+        assert_eq!((counted.missed_chunks, counted.new_chunks), (0, 0));
+        assert_eq!(counted.changed_bytes, Some(0));
+        assert_eq!(disk(days.last()).audit.owed_chunks, 0);
+    }
+    let mut other_seed = days.fork();
+    other_seed.lab.seed = 1_000;
+    other_seed.run_after(0, &[]);
+    assert_ne!(other_seed.read(), days.random);
+}
+
+#[test]
+fn the_slice_follows_the_time_since_the_base_and_never_more_than_a_period() {
+    let days = Days::new();
+    let read_after = |micros| {
+        let mut days = days.fork();
+        days.run_after(micros, &[]);
+        days.read()
+    };
+    assert_eq!(read_after(DAY / 2), &set(0..SLICE / 2) | &days.random);
+    // ⌈560 × 1 µs ÷ 28 d⌉
+    assert_eq!(read_after(1), &set(0..1) | &days.random);
+    assert_eq!(read_after(-5 * DAY), days.random);
+    assert_eq!(read_after(28 * DAY), set(0..CHUNKS));
+    assert_eq!(read_after(1000 * DAY), set(0..CHUNKS));
+}
+
+#[test]
+fn claimed_chunks_and_holes_are_no_part_of_the_slice() {
+    let mut days = Days::new();
+    days.source.unmap(5 * CHUNK, 5 * CHUNK);
+    days.guest_writes(12, 77);
+    days.day(&[0, 1, 2, 12]);
+    // 555 allocated: ⌈555 ÷ 28⌉ = 20 of them, from the first that is neither claimed nor a hole.
+    let rotating: BTreeSet<u64> = (3..5).chain(10..12).chain(13..29).collect();
+    assert!(
+        days.read()
+            .is_superset(&(&rotating | &BTreeSet::from([0, 1, 2, 12])))
+    );
+    assert_eq!(disk(days.last()).audit.cursor, 29);
+    let counted = stats(days.last());
+    assert_eq!(counted.unmapped_bytes, 5 * CHUNK);
+    // Chunk 12 holds two sectors by now.
+    assert_eq!(counted.read_bytes - counted.audited_bytes, 5 * 512);
+    assert_eq!((counted.missed_chunks, counted.new_chunks), (0, 1));
+    days.last_is_right();
+}
+
+#[test]
+fn a_missed_change_is_found_on_the_day_of_its_slice_and_the_new_point_is_right() {
+    let days = Days::new();
+    for missed in [0, SLICE - 1, SLICE, 277, CHUNKS - 1] {
+        assert!(!days.random.contains(&missed), "choose another seed");
+        let mut days = days.fork();
+        days.guest_writes(missed, 99);
+        for day in 0..missed / SLICE {
+            days.day(&[]);
+            assert_eq!(stats(days.last()).missed_chunks, 0, "day {day}");
+        }
+        days.day(&[]);
+        let counted = stats(days.last());
+        assert_eq!(
+            (counted.missed_chunks, counted.new_chunks),
+            (1, 1),
+            "{missed}"
+        );
+        assert_eq!(disk(days.last()).method, Method::List);
+        assert_eq!(
+            disk(days.last()).base,
+            Some(days.points[days.points.len() - 2].id)
+        );
+        days.last_is_right();
+        let now = Timestamp(days.lab.now);
+        let audit = &disk(days.last()).audit;
+        assert_eq!((audit.cursor, audit.owed_chunks), (0, 0));
+        assert_eq!(audit.read.len(), 1);
+        assert_eq!((audit.read[0].from, audit.read[0].to), (0, CHUNKS));
+        assert_eq!(audit.read[0].at, now);
+
+        // The first point read it, and was right. All others up to the base hold the old bytes unread.
+        let suspects = days.suspects();
+        if missed < SLICE {
+            assert_eq!(suspects, []);
+        } else {
+            let expected = Suspect {
+                machine: "file:disk".to_owned(),
+                disk: "disk".to_owned(),
+                extents: vec![(missed * CHUNK, CHUNK)],
+                first: days.points[1].id,
+                last: days.points[days.points.len() - 2].id,
+                found_by: days.last().id,
+                found_at: now,
+            };
+            assert_eq!(suspects, [expected]);
+        }
+        // It was told once, and is healed.
+        days.day(&[]);
+        assert_eq!(stats(days.last()).missed_chunks, 0);
+    }
+}
+
+#[test]
+fn one_missed_change_widens_to_the_whole_disk_and_finds_the_others_wherever_they_are() {
+    let mut days = Days::new();
+    let missed = [3, 140, 141, 300, 301, 559];
+    for chunk in missed {
+        assert!(!days.random.contains(&chunk), "choose another seed");
+        days.guest_writes(chunk, 1_000 + chunk);
+    }
+    days.guest_writes(400, 5); // reported: not missed
+    days.source.unmap(500 * CHUNK, CHUNK); // declared: not missed
+    days.day(&[400]);
+    let counted = stats(days.last());
+    assert_eq!((counted.missed_chunks, counted.new_chunks), (6, 7));
+    assert_eq!(counted.unmapped_bytes, CHUNK);
+    days.last_is_right();
+    assert_eq!(days.suspects(), []); // the base read everything
+}
+
+#[test]
+fn missed_changes_of_one_percent_are_found_within_28_daily_runs_wherever_they_begin() {
+    let days = Days::new();
+    for (round, begin) in [0, 9, 27].into_iter().enumerate() {
+        let mut days = days.fork();
+        days.lab.seed = 50 + round as u64;
+        for _ in 0..begin {
+            days.day(&[]);
+        }
+        let missed: BTreeSet<u64> = (0..6).map(|n| (n * 97 + 11 * begin + 5) % CHUNKS).collect();
+        for &chunk in &missed {
+            days.guest_writes(chunk, 1_000 + chunk);
+        }
+        let found = (1..=28).find(|_| stats(days.day(&[])).missed_chunks > 0);
+        assert!(found.is_some(), "{missed:?} after {begin} days");
+        assert_eq!(stats(days.last()).missed_chunks, 6);
+        days.last_is_right();
+        let mut extents: Vec<_> = days
+            .suspects()
+            .into_iter()
+            .flat_map(|s| s.extents)
+            .collect();
+        extents.sort_unstable();
+        let all: Vec<_> = missed.iter().map(|chunk| (chunk * CHUNK, CHUNK)).collect();
+        assert!(extents.iter().all(|extent| all.contains(extent)));
+    }
+}
+
+#[test]
+fn points_since_the_last_physical_read_are_suspect_and_no_others() {
+    let mut days = Days::new();
+    // Chunk 45 is in the slice of day 3; chunk 46 too, but it is claimed on day 5.
+    assert!(!days.random.contains(&45) && !days.random.contains(&46));
+    for _ in 1..=4 {
+        days.day(&[]);
+    }
+    days.guest_writes(46, 7);
+    days.day(&[46]);
+    for _ in 6..=8 {
+        days.day(&[]);
+    }
+    days.guest_writes(45, 8);
+    days.guest_writes(46, 9);
+    days.day(&[]); // day 9
+    days.lab.audit = AuditPolicy::Full;
+    days.day(&[]); // day 10 reads everything
+    assert_eq!(stats(days.last()).missed_chunks, 2);
+    let mut suspects: Vec<_> = days
+        .suspects()
+        .into_iter()
+        .map(|suspect| (suspect.extents, suspect.first, suspect.last))
+        .collect();
+    suspects.sort_unstable();
+    let base = days.points[9].id;
+    assert_eq!(
+        suspects,
+        [
+            (vec![(45 * CHUNK, CHUNK)], days.points[4].id, base),
+            (vec![(46 * CHUNK, CHUNK)], days.points[6].id, base),
+        ]
+    );
+}
+
+#[test]
+fn a_suspect_is_kept_until_the_last_point_that_it_names_is_deleted() {
+    let mut days = Days::new();
+    days.guest_writes(25, 9);
+    days.day(&[]);
+    days.lab.audit = AuditPolicy::Full;
+    days.day(&[]);
+    let suspects = days.suspects();
+    assert_eq!(suspects.len(), 1);
+    let repository = days.lab.repository.clone();
+    repository.delete_point(days.points[0].id).unwrap();
+    repository.delete_point(days.points[2].id).unwrap();
+    assert_eq!(days.suspects(), suspects);
+    repository.delete_point(days.points[1].id).unwrap();
+    assert_eq!(days.suspects(), []);
+}
+
+#[test]
+fn a_missed_change_that_the_guest_overwrites_before_its_turn_is_healed_unseen() {
+    let mut days = Days::new();
+    assert!(!days.random.contains(&300));
+    days.guest_writes(300, 1);
+    for day in 1..=28 {
+        let mut claimed = Vec::new();
+        if day == 5 {
+            days.guest_writes(300, 2);
+            claimed.push(300);
+        }
+        days.day(&claimed);
+        assert_eq!(stats(days.last()).missed_chunks, 0, "day {day}");
+        let right = days.lab.content(days.last()).unwrap() == days.source.bytes();
+        assert_eq!(right, day >= 5, "day {day}");
+    }
+    assert_eq!(days.suspects(), []);
+}
+
+#[test]
+fn a_guest_whose_every_write_is_reported_raises_no_alarm() {
+    let mut days = Days::new();
+    for day in 1..=30_u64 {
+        let written: Vec<u64> = (0..12).map(|n| (day * 131 + n * 37) % CHUNKS).collect();
+        for &chunk in &written {
+            days.guest_writes(chunk, day * 1_000 + chunk);
+        }
+        days.source.unmap((day * 17 % CHUNKS) * CHUNK, CHUNK);
+        days.day(&written);
+        assert_eq!(stats(days.last()).missed_chunks, 0, "day {day}");
+    }
+    days.last_is_right();
+    assert_eq!(days.suspects(), []);
+}
+
+#[test]
+fn what_the_time_budget_cuts_off_is_owed_to_the_next_run() {
+    let mut days = Days::new();
+    // Each look at the clock costs a minute: the budget is used up after the first window of 16 MiB.
+    days.lab.clock.step.store(61_000_000, Ordering::SeqCst);
+    days.run_after(28 * DAY, &[]);
+    assert_eq!(days.read(), set(0..256));
+    let audit = disk(days.last()).audit.clone();
+    assert_eq!((audit.cursor, audit.owed_chunks), (256, CHUNKS - 256));
+
+    // Still no time: the debt does not grow past one period, and the rotation goes on.
+    days.run_after(28 * DAY, &[]);
+    assert_eq!(days.read(), (256..512).collect());
+    let audit = disk(days.last()).audit.clone();
+    assert_eq!((audit.cursor, audit.owed_chunks), (512, CHUNKS - 256));
+
+    days.lab.clock.step.store(0, Ordering::SeqCst);
+    days.run_after(0, &[]);
+    let owed: BTreeSet<u64> = (512..CHUNKS).chain(0..256).collect();
+    assert_eq!(days.read(), &owed | &days.random);
+    let audit = disk(days.last()).audit.clone();
+    assert_eq!((audit.cursor, audit.owed_chunks), (256, 0));
+}
+
+#[test]
+fn an_audit_that_is_off_reads_nothing_and_owes_its_slice() {
+    let mut days = Days::new();
+    days.lab.audit = AuditPolicy::Off;
+    days.guest_writes(7, 7);
+    for day in 1..=3 {
+        days.day(&[]);
+        assert_eq!(days.read(), set(0..0));
+        let audit = disk(days.last()).audit.clone();
+        assert_eq!((audit.cursor, audit.owed_chunks), (0, day * SLICE));
+        assert_eq!(audit.read, disk(&days.points[0]).audit.read);
+    }
+    let mut for_long = days.fork();
+    for_long.lab.audit = AuditPolicy::Off;
+    for_long.run_after(100 * DAY, &[]);
+    assert_eq!(disk(for_long.last()).audit.owed_chunks, CHUNKS);
+
+    days.source.write(7 * CHUNK + 512, &[0; 512]); // it never happened
+    days.lab.audit = AuditPolicy::DEFAULT;
+    days.day(&[]);
+    assert!(days.read().is_superset(&set(0..4 * SLICE)));
+    assert_eq!(disk(days.last()).audit.owed_chunks, 0);
+}
+
+#[test]
+fn a_full_audit_reads_everything_once() {
+    let mut days = Days::new();
+    days.lab.audit = AuditPolicy::Full;
+    days.guest_writes(9, 1);
+    days.run_after(0, &[9]);
+    assert_eq!(days.read(), set(0..CHUNKS));
+    let counted = stats(days.last());
+    assert_eq!(counted.chunks, CHUNKS);
+    assert_eq!(counted.audited_bytes, (CHUNKS - 1) * 512);
+    assert_eq!((counted.missed_chunks, counted.new_chunks), (0, 1));
+    days.guest_writes(CHUNKS - 1, 2);
+    days.run_after(0, &[]);
+    assert_eq!(stats(days.last()).missed_chunks, 1);
+    days.last_is_right();
+}
+
+#[test]
+fn a_write_to_what_was_a_hole_is_missed_too() {
+    let mut lab = Lab::new();
+    let source = FakeDisk::of(&[1, 0, 3]);
+    let first = lab.full(&source);
+    source.set(1, 2);
+    lab.audit = AuditPolicy::Full;
+    let point = lab.list(&source, Extents::new(), &first);
+    assert_eq!(stats(&point).missed_chunks, 1);
+    lab.assert_holds(&point, &source.bytes());
+}
+
+#[test]
+fn a_chunk_of_which_a_part_is_declared_zero_is_unmapped_and_not_missed() {
+    let mut lab = Lab::with_chunks(1 << 20);
+    let source = FakeDisk::new(3 << 20);
+    source.write(0, &noise(1, 3 << 20));
+    let first = lab.full(&source);
+    source.unmap((1 << 20) + 8192, 64 << 10);
+    lab.audit = AuditPolicy::Full;
+    let point = lab.list(&source, Extents::new(), &first);
+    let counted = stats(&point);
+    assert_eq!(
+        (counted.missed_chunks, counted.unmapped_bytes),
+        (0, 1 << 20)
+    );
+    assert_eq!(counted.new_chunks, 1);
+    lab.assert_holds(&point, &source.bytes());
+    assert_eq!(lab.repository.suspects().unwrap(), []);
+
+    // What is left of a chunk that was declared zero in part can still have been missed.
+    source.unmap(2 << 20, 64 << 10);
+    source.write((3 << 20) - 512, &noise(2, 512));
+    let point = lab.list(&source, Extents::new(), &point);
+    assert_eq!(stats(&point).missed_chunks, 1);
+    lab.assert_holds(&point, &source.bytes());
+}
+
+#[test]
+fn unmapped_parts_count_the_same_whether_the_run_was_widened_or_not() {
+    const BIG: u64 = 1 << 20;
+    let mut lab = Lab::with_chunks(BIG);
+    let source = FakeDisk::new(200 * BIG);
+    for chunk in 0..200 {
+        source.write(chunk * BIG, &noise(chunk + 1, 1024));
+    }
+    let first = lab.full(&source);
+    source.write(0, &noise(500, 512)); // missed, and found in the first window
+    source.unmap(199 * BIG, 512); // far behind it
+    lab.audit = AuditPolicy::Full;
+    let point = lab.list(&source, Extents::new(), &first);
+    let counted = stats(&point);
+    assert_eq!((counted.missed_chunks, counted.unmapped_bytes), (1, BIG));
+}
+
+/// One simulated run.
+#[derive(Debug, Clone)]
+struct Step {
+    hours: i64,
+    policy: u8,
+    cut: bool,
+    written: Vec<u64>,
+    over_reported: Vec<u64>,
+    unmapped: Vec<u64>,
+}
+
+fn step(chunks: u64) -> impl Strategy<Value = Step> {
+    let some = || proptest::collection::vec(0..chunks, 0..12);
+    (0..80_i64, 0..8_u8, any::<bool>(), some(), some(), some()).prop_map(
+        |(hours, policy, cut, written, over_reported, unmapped)| Step {
+            hours,
+            policy,
+            cut,
+            written,
+            over_reported,
+            unmapped,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Spans are sorted, disjoint, cover the disk, and no chunk was last seen before its span says so.
+    #[test]
+    fn coverage_never_claims_a_later_date_than_true(
+        steps in proptest::collection::vec(step(320), 1..40),
+        seed in any::<u64>(),
+    ) {
+        const CHUNKS: u64 = 320;
+        let source = FakeDisk::new(CHUNKS * CHUNK);
+        for chunk in (0..CHUNKS).filter(|chunk| chunk % 5 != 0) {
+            source.write(chunk * CHUNK, &noise(chunk + 1, 512));
+        }
+        let mut lab = Lab::new();
+        let mut point = lab.full(&source);
+        let mut seen = vec![lab.now; CHUNKS as usize];
+        for (number, step) in (0..).zip(steps) {
+            lab.now += step.hours * DAY / 24;
+            lab.seed = seed.wrapping_add(number);
+            lab.audit = match step.policy {
+                0 => AuditPolicy::Off,
+                1 => AuditPolicy::Full,
+                _ => AuditPolicy::Rotate { period_seconds: 7 * 24 * 60 * 60 },
+            };
+            lab.clock.step.store(if step.cut { 61_000_000 } else { 0 }, Ordering::SeqCst);
+            for &chunk in &step.unmapped {
+                source.unmap(chunk * CHUNK, CHUNK);
+            }
+            for &chunk in &step.written {
+                source.write(chunk * CHUNK + 512, &noise(1_000 + number * CHUNKS + chunk, 512));
+            }
+            let claimed = [step.written, step.over_reported].concat();
+            point = lab.list(&source, chunks(&claimed), &point);
+            for chunk in source.read_chunks() {
+                seen[chunk as usize] = lab.now;
+            }
+            let allocated = source.open().allocated();
+            for chunk in 0..CHUNKS {
+                if allocated.intersecting(crate::support::extent(chunk * CHUNK, CHUNK)).is_empty() {
+                    seen[chunk as usize] = lab.now;
+                }
+            }
+            let audit = &disk(&point).audit;
+            let mut next = 0;
+            for span in &audit.read {
+                prop_assert_eq!(span.from, next);
+                next = span.to;
+                for chunk in span.from..span.to {
+                    prop_assert!(seen[chunk as usize] >= span.at.0, "{chunk}: {audit:?}");
+                }
+            }
+            prop_assert_eq!(next, CHUNKS);
+            prop_assert!(audit.read.len() <= 64);
+            prop_assert_eq!(stats(&point).missed_chunks, 0);
+        }
+        prop_assert!(lab.content(&point).unwrap() == source.bytes());
+    }
+}
+
+#[test]
+fn after_a_period_every_chunk_was_read_within_it() {
+    let mut days = Days::new();
+    for day in 1..=28_u64 {
+        days.day(&[day * 20 % CHUNKS]);
+    }
+    let audit = &disk(days.last()).audit;
+    let oldest = audit.read.iter().map(|span| span.at.0).min().unwrap();
+    assert!(oldest > DAY, "{audit:?}");
+}
+
+#[test]
+fn a_chunk_that_is_missed_on_a_disk_with_an_older_base_makes_no_point_suspect_that_read_it() {
+    // The row of bases ends at a point that was compared: it read everything.
+    let mut days = Days::new();
+    days.day(&[]);
+    days.lab.now += DAY;
+    let compared = days.lab.compare(&days.source);
+    days.points.push(compared);
+    days.day(&[]);
+    days.guest_writes(300, 4);
+    days.lab.audit = AuditPolicy::Full;
+    days.day(&[]);
+    let suspects = days.suspects();
+    assert_eq!(suspects.len(), 1);
+    assert_eq!(
+        (suspects[0].first, suspects[0].last),
+        (days.points[3].id, days.points[3].id)
+    );
+}
