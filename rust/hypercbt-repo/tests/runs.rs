@@ -4,7 +4,11 @@
 
 mod common;
 
-use std::{collections::HashSet, io, sync::Arc};
+use std::{
+    collections::HashSet,
+    io,
+    sync::{Arc, Mutex},
+};
 
 use common::*;
 use hypercbt_repo::{
@@ -165,42 +169,82 @@ fn a_fenced_run_makes_no_point_and_a_committed_one_is_not_fenced() {
     assert_eq!(names(&storage, "closed").len(), 2);
 }
 
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// Makes a restore point and says that it was there already, as NFS can; and does something once, in the middle
+/// of a look into the index.
+#[derive(Clone, Default)]
+struct Odd {
+    inner: MemoryStorage,
+    repeats_commits: bool,
+    at_next_look: Arc<Mutex<Option<Hook>>>,
+}
+
+impl Storage for Odd {
+    fn create_exclusive(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.inner.create_exclusive(name, bytes)?;
+        if self.repeats_commits && name.starts_with("point/") {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(())
+    }
+    fn begin(&self, owner: &str) -> io::Result<Box<dyn hypercbt_repo::Upload>> {
+        self.inner.begin(owner)
+    }
+    fn read_exact_at(&self, name: &str, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let hook = name
+            .starts_with("index/")
+            .then(|| self.at_next_look.lock().unwrap().take());
+        if let Some(hook) = hook.flatten() {
+            hook();
+        }
+        self.inner.read_exact_at(name, buf, offset)
+    }
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.inner.len(name)
+    }
+    fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        self.inner.list(folder)
+    }
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.inner.delete(name)
+    }
+    fn remove_unfinished(&self, owner: &str) -> io::Result<()> {
+        self.inner.remove_unfinished(owner)
+    }
+}
+
 #[test]
 fn a_commit_whose_answer_was_lost_and_that_is_repeated_is_a_commit() {
-    /// Makes the object, and says that it was there already, as NFS can.
-    struct Repeating(MemoryStorage);
-    impl Storage for Repeating {
-        fn create_exclusive(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-            self.0.create_exclusive(name, bytes)?;
-            if name.starts_with("point/") {
-                Err(io::ErrorKind::AlreadyExists.into())
-            } else {
-                Ok(())
-            }
-        }
-        fn begin(&self, owner: &str) -> io::Result<Box<dyn hypercbt_repo::Upload>> {
-            self.0.begin(owner)
-        }
-        fn read_exact_at(&self, name: &str, buf: &mut [u8], offset: u64) -> io::Result<()> {
-            self.0.read_exact_at(name, buf, offset)
-        }
-        fn len(&self, name: &str) -> io::Result<u64> {
-            self.0.len(name)
-        }
-        fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
-            self.0.list(folder)
-        }
-        fn delete(&self, name: &str) -> io::Result<()> {
-            self.0.delete(name)
-        }
-        fn remove_unfinished(&self, owner: &str) -> io::Result<()> {
-            self.0.remove_unfinished(owner)
-        }
-    }
-    let (storage, _) = in_memory();
-    let repository = open(Repeating(storage));
+    let storage = Odd {
+        repeats_commits: true,
+        ..Odd::default()
+    };
+    let repository = create(Arc::new(storage));
     let point = backup(&repository, 1, &DISK, &[]).unwrap();
     assert_eq!(repository.points().unwrap(), [point]);
+}
+
+#[test]
+fn a_chunk_that_is_indexed_in_the_middle_of_a_look_up_is_not_stored_twice() {
+    let storage = Odd::default();
+    let repository = create(Arc::new(storage.clone()));
+    backup(&repository, 1, &DISK, &[]).unwrap();
+    let run = Arc::new(repository.begin(options(2, &[])).unwrap());
+    let [known, new] = [1, 50]
+        .map(chunk)
+        .map(|bytes| (codec::chunk_id(&bytes), bytes));
+    assert_eq!(run.claim(&[new.0]).unwrap(), [true]);
+
+    let (other, id) = (Arc::clone(&run), new.0);
+    *storage.at_next_look.lock().unwrap() = Some(Box::new(move || {
+        let record = codec::Encoder::new(1).encode_chunk(id, &new.1);
+        other.append(vec![record]).unwrap();
+        other.flush().unwrap();
+    }));
+    // The known one makes it read the index; meanwhile the new one leaves what is pending.
+    assert_eq!(run.claim(&[known.0, id]).unwrap(), [false, false]);
+    assert_eq!(run.stats().segments, 1, "the look was interrupted");
 }
 
 #[test]
