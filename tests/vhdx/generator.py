@@ -259,8 +259,6 @@ class Image:
     def pages(self) -> dict[int, bytes]:
         """The 4-KiB pages, not all zero, of BAT and sector bitmaps: what a driver logs."""
         pages: dict[int, bytes] = {}
-        for entry, value in self.bat().items():
-            f.put(pages, self.bat_at + 8 * entry, struct.pack("<Q", value))
         sectors = self.block_bytes // self.sector_bytes
         _, bitmaps = self.places()
         for index, block in self.blocks.items():
@@ -268,6 +266,8 @@ class Image:
                 chunk, inside = divmod(index, self.chunk_ratio)
                 bits = block.bits.to_bytes(sectors // 8, "little")
                 f.put(pages, bitmaps[chunk] + inside * len(bits), bits)
+        for entry, value in self.bat().items():
+            f.put(pages, self.bat_at + 8 * entry, struct.pack("<Q", value))
         return f.without_zero_pages(pages)
 
     def payload(self) -> Iterator[tuple[int, bytes]]:
@@ -294,7 +294,12 @@ class Image:
         )
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
-        """Everything that is in the file, with its offset; later pieces lie over earlier ones."""
+        """Everything that is in the file, with its offset; later pieces lie over earlier ones.
+
+        Where a table puts blocks over structures, the structures are what is there.
+        """
+        yield from self.payload()
+        yield from self.pages().items()
         yield 0, b"vhdxfile" + "second opinion".encode("utf-16-le")
         headers = self.headers or (self.header(10), self.header(11))
         for at, header in zip(f.HEADER_PLACES, headers, strict=True):
@@ -304,8 +309,6 @@ class Image:
             yield at, table.encode() if table else b""
         items = self.default_items() if self.items is None else self.items
         yield self.metadata_at, (self.metadata or Metadata(items)).encode()
-        yield from self.payload()
-        yield from self.pages().items()
         for at, sector in ring(self.log, self.log_bytes).items():
             yield self.log_at + at, sector
         yield from self.patches

@@ -25,21 +25,31 @@ class Reader(Protocol):
     """Opens disks. What it must refuse raises one of `refusals`, and nothing else will do."""
 
     refusals: tuple[type[Exception], ...]
+    absence: type[Exception]
+    """What is raised for a file that the caller named and that is not there."""
 
     def open(
         self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
     ) -> Disk: ...
+
+    def open_as_vhdx(self, path: Path) -> object:
+        """Opens the file as VHDX, not as what it looks like."""
+        ...
 
 
 class SlowReader:
     """The second opinion."""
 
     refusals: tuple[type[Exception], ...] = (RefusedError,)
+    absence: type[Exception] = RefusedError
 
     def open(
         self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
     ) -> Disk:
         return SlowDisk(path, parents=list(parents), folders=list(folders))
+
+    def open_as_vhdx(self, path: Path) -> object:
+        return SlowDisk(path)
 
 
 class OurDisk:
@@ -70,14 +80,29 @@ class OurReader:
     """The reader under test."""
 
     def __init__(self) -> None:
-        import hypercbt.errors
+        from hypercbt.errors import (
+            ParentDiskError,
+            SourceError,
+            UnsupportedDiskError,
+            VhdxCorruptError,
+        )
 
-        self.refusals: tuple[type[Exception], ...] = (hypercbt.errors.SourceError,)
+        self.absence: type[Exception] = SourceError
+        self.refusals: tuple[type[Exception], ...] = (
+            VhdxCorruptError,
+            ParentDiskError,
+            UnsupportedDiskError,
+        )
 
     def open(
         self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
     ) -> Disk:
         return OurDisk(path, parents, folders)
+
+    def open_as_vhdx(self, path: Path) -> object:
+        import hypercbt
+
+        return hypercbt.VirtualDisk.open(path, format="vhdx")
 
 
 def has_log(path: Path) -> bool:

@@ -11,6 +11,7 @@ from . import format as f
 from .format import (
     FULL,
     GIB,
+    KIB,
     MIB,
     NOT_PRESENT,
     PARTIAL,
@@ -208,7 +209,8 @@ def test_a_disk_is_smaller_than_a_block(
     reader: Reader, tmp_path: Path, size: int, state: int
 ) -> None:
     """Case 18: Windows makes a file of 36 MiB for a disk of 4 MiB."""
-    blocks = {0: Block(state, {0: noise("all", 32 * MIB)})}
+    data = {n * MIB: noise(n, 16 * KIB) for n in range(32)}
+    blocks = {0: Block(state, data)}
     image = Image(size=size, block_bytes=32 * MIB, blocks=blocks)
     check(reader, image.write(tmp_path), image, 0, size // 2, size)
 
@@ -232,6 +234,17 @@ def test_a_block_that_is_not_the_last_must_not_be_cut(
     path = image.write(tmp_path)
     os.truncate(path, image.end - 512)
     check_refused(reader, path, MIB - 512)
+
+
+@pytest.mark.parametrize("kept", [0, 512, MIB // 2 - 512, MIB // 2 - 1])
+def test_the_last_block_must_not_be_cut_where_the_disk_goes_on(
+    reader: Reader, tmp_path: Path, kept: int
+) -> None:
+    """Case 18: the bytes are lost, and zeros would be a guess."""
+    image = Image(size=2 * MIB + MIB // 2, blocks={0: full("a"), 2: full("b")})
+    path = image.write(tmp_path)
+    os.truncate(path, image.end - MIB + kept)
+    check_refused(reader, path, 2 * MIB, MIB // 2)
 
 
 def test_bytes_behind_the_end_of_the_disk_are_not_read(

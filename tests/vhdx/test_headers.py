@@ -146,8 +146,19 @@ def test_an_unknown_log_version_does_not_matter_without_a_log(
 def test_a_wrong_identifier_is_refused(
     reader: Reader, tmp_path: Path, identifier: bytes
 ) -> None:
-    """Also not taken for a raw disk: its name ends in `.vhdx`."""
-    check_refused(reader, replace(CLEAN, patches=((0, identifier),)).write(tmp_path))
+    path = replace(CLEAN, patches=((0, identifier),)).write(tmp_path)
+    with pytest.raises(reader.refusals):
+        reader.open_as_vhdx(path)
+
+
+@pytest.mark.parametrize("name", ["disk.vhdx", "disk.avhdx", "DISK.VHDX"])
+def test_a_file_that_is_called_vhdx_and_is_none_is_not_taken_for_a_raw_disk(
+    reader: Reader, tmp_path: Path, name: str
+) -> None:
+    """Section 1.8: a bad identifier is refused. A backup of the container's bytes as if they were
+    the disk's would look fine and be worth nothing."""
+    path = replace(CLEAN, name=name, patches=((0, bytes(8)),)).write(tmp_path)
+    check_refused(reader, path)
 
 
 def test_the_creator_may_be_anything(reader: Reader, tmp_path: Path) -> None:

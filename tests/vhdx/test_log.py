@@ -545,7 +545,6 @@ def resealed(entry: Entry, at: int, data: bytes) -> list[Placed]:
         (8, struct.pack("<I", 0)),
         (8, struct.pack("<I", PAGE)),
         (8, struct.pack("<I", 0xFFFF_F000)),
-        (16, struct.pack("<Q", 0)),
         (24, struct.pack("<I", 2)),
         (24, struct.pack("<I", 127)),
         (24, struct.pack("<I", 0xFFFF_FFFF)),
@@ -562,7 +561,6 @@ def resealed(entry: Entry, at: int, data: bytes) -> list[Placed]:
         "length-zero",
         "length-without-data",
         "length-huge",
-        "sequence-zero",
         "one-descriptor-more",
         "descriptors-more-than-fit",
         "descriptors-most",
@@ -574,6 +572,13 @@ def test_an_entry_with_a_wrong_field_is_invalid(
     """Case 14: the checksum is right, and all the same."""
     (entry,) = entries(STEPS[0])
     assert_refused(reader, tmp_path, resealed(entry, at, data))
+
+
+def test_an_entry_with_the_number_zero_is_invalid(
+    reader: Reader, tmp_path: Path
+) -> None:
+    """Case 14: everything in it says so, and a number must be greater than zero."""
+    assert_refused(reader, tmp_path, place(entries(STEPS[0], sequence=0)))
 
 
 @pytest.mark.parametrize(
@@ -654,6 +659,18 @@ def test_only_the_lengths_of_the_head_count(reader: Reader, tmp_path: Path) -> N
     first, head = entries(STEPS[0], STEPS[1])
     first = replace(first, flushed=END + 9 * MIB, last=END + 9 * MIB)
     assert_reads(reader, tmp_path, place([first, head]), 1, 2)
+
+
+def test_a_length_that_only_an_earlier_entry_says_is_none(
+    reader: Reader, tmp_path: Path
+) -> None:
+    """Case 15: a block behind what the head says is past the end."""
+    end = V0.end
+    grown = with_blocks(V0, {block(1): Block(f.FULL, at=end)})
+    first, head = run([*steps(V0, grown), ()], file_bytes=end)
+    first = replace(first, last=end + MIB)
+    path = dirty(V0, place([first, head])).write(tmp_path)
+    check_refused(reader, path, block(1) * MIB)
 
 
 @pytest.mark.parametrize(

@@ -211,8 +211,8 @@ def qemu_io(path: Path, commands: list[str]) -> None:
 # What qemu leaves when it is killed.
 
 
-KILLS = 12
-ENOUGH_LOGS = 4
+KILLS = 10
+ENOUGH_LOGS = 3
 
 
 def kill_while_writing(path: Path, chance: random.Random) -> None:
@@ -221,8 +221,8 @@ def kill_while_writing(path: Path, chance: random.Random) -> None:
     The log has room for all of them: qemu replays stale entries after a log has wrapped.
     """
     options = "subformat=dynamic,block_size=1M,log_size=16M"
-    qemu_img("create", "-q", "-f", "vhdx", "-o", options, path, "400M")
-    blocks = random.Random(chance.random()).sample(range(399), 399)
+    qemu_img("create", "-q", "-f", "vhdx", "-o", options, path, "200M")
+    blocks = random.Random(chance.random()).sample(range(199), 199)
     lines = [
         f"write -q -P {1 + block % 255} {block * MIB + chance.randrange(0, 900 * KIB, 512)} 100k\n"
         for block in blocks
@@ -237,7 +237,7 @@ def kill_while_writing(path: Path, chance: random.Random) -> None:
         assert writer.stdin is not None
         writer.stdin.write("".join(lines).encode())
         writer.stdin.flush()
-        time.sleep(chance.uniform(0.010, 0.250))
+        time.sleep(chance.uniform(0.010, 0.200))
     finally:
         writer.kill()
         writer.communicate()
