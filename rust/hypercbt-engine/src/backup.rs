@@ -72,7 +72,7 @@ pub fn backup(
 ) -> Result<BackupOutcome> {
     let started = request.clock.elapsed();
     let before = request.disk.stamp()?;
-    let points = repository.points()?;
+    let points = points(repository, &request.wanted)?;
     let basis = base::choose(
         &points,
         &request.machine,
@@ -113,6 +113,25 @@ pub fn backup(
             Err(error)
         }
     }
+}
+
+/// The points to choose a base from. A damaged one cannot be chosen; one that cannot be read just now may be the
+/// newest, or the one that is asked for.
+fn points(repository: &Repository, wanted: &Wanted) -> Result<Vec<RestorePoint>> {
+    let (points, unreadable) = repository.points_with_damage()?;
+    let failed = unreadable
+        .into_iter()
+        .find(|error| matches!(error, hypercbt_repo::Error::Storage { .. }));
+    if let Some(failed) = failed {
+        return Err(failed.into());
+    }
+    if let Wanted::List { since, .. } = wanted
+        && points.iter().all(|point| point.id != *since)
+        && let Err(error @ hypercbt_repo::Error::Damaged { .. }) = repository.point(*since)
+    {
+        return Err(error.into());
+    }
+    Ok(points)
 }
 
 fn check_changes(wanted: &Wanted, grid: Grid) -> Result<()> {
