@@ -124,6 +124,12 @@ impl Stop {
         self.stopped.load(Ordering::Relaxed)
     }
 
+    /// Whether the run is over in any case. After another failure it may start again without its base.
+    fn is_cancelled(&self) -> bool {
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*error, Some(Error::Cancelled))
+    }
+
     pub(crate) fn fail(&self, error: Error) {
         self.error
             .lock()
@@ -356,7 +362,8 @@ impl Pipeline<'_> {
         };
         let mut records = Vec::new();
         for (&(index, id), _) in candidates.iter().zip(&claimed).filter(|&(_, &ours)| ours) {
-            if stop.is_set() {
+            // What was claimed is stored: nobody else will be told to, and no commit goes without it.
+            if stop.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             let plain = buffer

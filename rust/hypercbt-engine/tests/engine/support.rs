@@ -1,6 +1,7 @@
 //! A disk, a clock and a repository in memory, and the model that they are held against.
 
 use std::{
+    collections::HashSet,
     io,
     num::NonZeroUsize,
     sync::{
@@ -17,8 +18,8 @@ use hypercbt_engine::{
 };
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
 use hypercbt_repo::{
-    CreateOptions, DiskStats, MemoryStorage, PointDisk, PointId, Repository, RepositoryId,
-    RestorePoint, RunId, Storage, Timestamp,
+    CreateOptions, DiskStats, IndexEntry, MemoryStorage, PackName, PointDisk, PointId, Repository,
+    RepositoryId, RestorePoint, RunId, Storage, Timestamp, pack,
 };
 use hypercbt_vhdx::{FileOffset, Guid, ReadAt, VirtualDisk};
 
@@ -284,6 +285,11 @@ impl Lab {
         Self::of(storage, repository)
     }
 
+    /// Around a repository somewhere else; what looks into `storage` is of no use then.
+    pub(crate) fn around(repository: Repository) -> Self {
+        Self::of(MemoryStorage::new(), repository)
+    }
+
     fn of(storage: MemoryStorage, repository: Repository) -> Self {
         Self {
             storage,
@@ -455,6 +461,47 @@ impl Lab {
         let report = self.verify(VerifyScope::All);
         assert!(report.damaged.is_empty(), "{report:?}");
         assert!(report.damaged_objects.is_empty(), "{report:?}");
+    }
+
+    /// Every record in every pack, by the packs' own word.
+    pub(crate) fn records(&self) -> Vec<(PackName, IndexEntry)> {
+        let storage = &**self.repository.storage();
+        let packs = storage.list("pack").unwrap();
+        let named = packs
+            .iter()
+            .map(|(name, len)| (name.rsplit('/').next().unwrap().parse().unwrap(), *len));
+        named
+            .flat_map(|(name, len)| {
+                let entries = pack::read_footer(storage, name, len).unwrap();
+                entries.into_iter().map(move |entry| (name, entry))
+            })
+            .collect()
+    }
+
+    /// No chunk and no node is stored in two places, and the index tells of every pack.
+    pub(crate) fn assert_stored_once(&self) {
+        let mut seen = HashSet::new();
+        for (_, IndexEntry { kind, id, .. }) in self.records() {
+            assert!(seen.insert((kind, id)), "{kind:?} {id:?} is stored twice");
+        }
+        let view = self.repository.view().unwrap();
+        let mut indexed = view.index().packs();
+        indexed.sort_unstable();
+        indexed.dedup();
+        assert_eq!(indexed, view.packs());
+    }
+
+    /// Flips a bit of the `byte`-th byte of a record in its pack, counted from the record's header.
+    pub(crate) fn damage(&self, pack: PackName, entry: &IndexEntry, byte: u32) {
+        let name = format!("pack/{:02x}/{pack}", pack.0[0]);
+        self.flip(&name, (entry.offset + byte) as usize);
+    }
+
+    /// Flips a bit in an object.
+    pub(crate) fn flip(&self, name: &str, byte: usize) {
+        let mut bytes = self.storage.bytes(name).unwrap().to_vec();
+        bytes[byte] ^= 0x10;
+        self.storage.overwrite(name, &bytes);
     }
 
     /// The names of the objects of a folder.
