@@ -322,6 +322,17 @@ def test_a_partially_present_block_without_a_parent_is_refused(
     check_refused(reader, image.write(tmp_path), MIB)
 
 
+def test_a_partially_present_block_without_a_parent_is_refused_with_its_bitmap(
+    reader: Reader, tmp_path: Path
+) -> None:
+    """Case 19: also where the chunk has a sector bitmap, as if there had been a parent once."""
+    block = 256 * MIB
+    blocks = {1: Block(PARTIAL, {0: b"part"}, bits=1)}
+    image = Image(size=17 * block, block_bytes=block, blocks=blocks)
+    assert image.bitmap_entry(0) < image.bat_entries
+    check_refused(reader, image.write(tmp_path), block)
+
+
 def test_a_locator_in_a_disk_without_a_parent_does_not_matter(
     reader: Reader, tmp_path: Path
 ) -> None:

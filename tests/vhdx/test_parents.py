@@ -340,6 +340,10 @@ GOOD = f.encode_locator(CHILD.windows_locator().items())
         f.encode_locator(
             [("PARENT_LINKAGE", LINKAGE), ("relative_path", ".\\parent.vhdx")]
         ),
+        f.encode_locator([("parent_linkage", OTHER), *CHILD.windows_locator().items()]),
+        f.encode_locator(
+            [("parent_linkage", LINKAGE), *CHILD.windows_locator().items()]
+        ),
         f.encode_locator([*CHILD.windows_locator().items(), ("parent_linkage", OTHER)]),
     ],
     ids=[
@@ -358,7 +362,9 @@ GOOD = f.encode_locator(CHILD.windows_locator().items())
         "value-long",
         "no-linkage",
         "linkage-in-capitals",
-        "linkage-twice",
+        "linkage-twice-last-right",
+        "linkage-twice-the-same",
+        "linkage-twice-first-right",
     ],
 )
 def test_a_wrong_locator_is_refused(
