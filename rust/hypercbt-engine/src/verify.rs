@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use hypercbt_repo::{
-    DamagedPlace, PointId, RecordKind, Repository, RestorePoint, RunId, Timestamp,
+    DamagedPlace, Error as RepoError, PointId, RecordKind, Repository, RestorePoint, RunId,
+    Timestamp, View,
 };
 
 use crate::{
@@ -53,7 +54,7 @@ pub struct DamagedRecord {
     pub id: [u8; 32],
     /// What does not check.
     pub reason: String,
-    /// Whether no other place holds it.
+    /// Whether a point needs it and no place holds it.
     pub lost: bool,
     /// The points that need it, newest first.
     pub points: Vec<PointId>,
@@ -96,7 +97,7 @@ pub fn verify(
         workers: threads::workers(request.workers),
     };
     let check = pass.run(&points, &request.scope, observer)?;
-    note(repository, request.id, &check.findings)?;
+    note(&view, repository, request.id, &check.findings)?;
     // A new look: what was just found damaged counts as not there.
     let view = repository.view()?;
     let reached = reach::walk(
@@ -106,11 +107,11 @@ pub fn verify(
         repository.chunk_bytes(),
         &check.findings,
     )?;
-    let problems = view.problems();
-    let objects = damaged_points
-        .iter()
-        .map(ToString::to_string)
-        .chain(problems.iter().map(ToString::to_string));
+    let mut objects: Vec<_> = damaged_points.iter().map(ToString::to_string).collect();
+    objects.extend(view.problems().iter().map(ToString::to_string));
+    if matches!(request.scope, VerifyScope::All) {
+        add_files(repository, &mut objects)?;
+    }
     let elapsed = request.clock.elapsed().saturating_sub(started);
     Ok(VerifyReport {
         points: reached.points,
@@ -118,7 +119,7 @@ pub fn verify(
         chunks: check.chunks,
         nodes: check.nodes,
         read_bytes: check.read_bytes,
-        damaged_objects: objects.chain(check.damage).collect(),
+        damaged_objects: objects.into_iter().chain(check.damage).collect(),
         damaged: damaged(&check.findings, reached),
         elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     })
@@ -142,8 +143,8 @@ fn in_scope(
 }
 
 /// Puts what was found on the damage list.
-fn note(repository: &Repository, id: RunId, findings: &[Finding]) -> Result<()> {
-    let known = repository.damage()?.places();
+fn note(view: &View, repository: &Repository, id: RunId, findings: &[Finding]) -> Result<()> {
+    let known = view.damage().places();
     let places: Vec<DamagedPlace> = findings
         .iter()
         .filter(|finding| finding.certain)
@@ -160,6 +161,20 @@ fn note(repository: &Repository, id: RunId, findings: &[Finding]) -> Result<()> 
     } else {
         Ok(repository.add_damage(id, &places)?)
     }
+}
+
+/// Adds the files that no restore needs and that are damaged, where reading has not come upon them already.
+fn add_files(repository: &Repository, objects: &mut Vec<String>) -> Result<()> {
+    for error in repository.damaged_files()? {
+        let told = match &error {
+            RepoError::Damaged { name, .. } => objects.iter().any(|line| line.contains(name)),
+            _ => false,
+        };
+        if !told {
+            objects.push(error.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// Joins what was found in packs with what the trees miss.

@@ -11,6 +11,7 @@ mod config;
 mod damage;
 mod error;
 mod faulty;
+mod files;
 mod id;
 pub mod index;
 mod lease;

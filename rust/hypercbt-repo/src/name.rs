@@ -5,6 +5,9 @@ use crate::{PackName, RunId};
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const PACKS: &str = "pack";
 pub(crate) const POINTS: &str = "point";
+pub(crate) const LEASES: &str = "lease";
+pub(crate) const CLOSED: &str = "closed";
+pub(crate) const BASELINES: &str = "baseline";
 pub(crate) const DAMAGE: &str = "damage";
 pub(crate) const SUSPECTS: &str = "suspect";
 /// What stands here is being written, and never read.
@@ -16,11 +19,11 @@ pub(crate) fn pack(name: PackName) -> String {
 }
 
 pub(crate) fn lease(run: RunId) -> String {
-    format!("lease/{run}")
+    format!("{LEASES}/{run}")
 }
 
 pub(crate) fn closed(run: RunId) -> String {
-    format!("closed/{run}")
+    format!("{CLOSED}/{run}")
 }
 
 pub(crate) fn point(point: RunId) -> String {
@@ -28,7 +31,7 @@ pub(crate) fn point(point: RunId) -> String {
 }
 
 pub(crate) fn baseline(point: RunId) -> String {
-    format!("baseline/{point}")
+    format!("{BASELINES}/{point}")
 }
 
 pub(crate) fn damage(id: RunId) -> String {

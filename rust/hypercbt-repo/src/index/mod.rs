@@ -44,7 +44,7 @@ pub use writer::write;
 use crate::{Damage, Error, SegmentName};
 
 /// The folder of the segments.
-const FOLDER: &str = "index";
+pub(crate) const FOLDER: &str = "index";
 
 /// The name of a segment's object (format §1).
 #[must_use]
