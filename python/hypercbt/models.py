@@ -167,7 +167,7 @@ class DamagedRecord:
     id: str
     reason: str
     lost: bool
-    """Whether no other place in the repository holds it."""
+    """Whether a restore point needs it and no place in the repository holds it."""
     points: tuple[str, ...]
     """The restore points that need it."""
 

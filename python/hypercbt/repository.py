@@ -8,7 +8,11 @@ from typing import Any
 
 from hypercbt import _native
 from hypercbt.documents import now_microseconds, parse, parse_list, seconds
-from hypercbt.errors import AmbiguousPointError, PointNotFoundError
+from hypercbt.errors import (
+    AmbiguousPointError,
+    IntegrityError,
+    PointNotFoundError,
+)
 from hypercbt.models import (
     DamagedRecord,
     DiffReport,
@@ -131,8 +135,17 @@ class Repository:
         Raises:
             PointNotFoundError: There is none.
             AmbiguousPointError: There are several.
+            IntegrityError: There was one, and it can no longer be read.
         """
-        return choose(id, self.points())
+        try:
+            return choose(id, self.points())
+        except AmbiguousPointError:
+            raise
+        except PointNotFoundError:
+            for damage in self.damaged_points():
+                if id and damage.startswith(f"point/{id.lower()}"):
+                    raise IntegrityError(damage) from None
+            raise
 
     def damaged_points(self) -> list[str]:
         """Return what is known of restore points that can no longer be read, one line each."""

@@ -6,6 +6,7 @@ from hypercbt.cli.backup import print_stats
 from hypercbt.cli.options import Json, RepositoryPath
 from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
 from hypercbt.cli.text import moment, size, table
+from hypercbt.errors import IntegrityError
 from hypercbt.models import FORMAT, DiffReport, Suspect, asdict, to_json
 from hypercbt.points import RestorePoint
 from hypercbt.repository import Repository
@@ -25,7 +26,11 @@ def points(
     with Repository.open(repository) as opened:
         found = opened.points(name)
         damaged = opened.damaged_points()
-        suspects = opened.suspects()
+        suspects: list[Suspect] = []
+        try:
+            suspects = opened.suspects()
+        except IntegrityError as error:  # hides no point
+            damaged.append(str(error))
     document: dict[str, object] = {
         "format": FORMAT,
         "points": to_json(found),
