@@ -54,11 +54,7 @@ class ReferenceRepository:
                 f"pack {name}: in a wrong folder",
             )
         self.segments = dict(self._segments())
-        self.damaged_places = {
-            (place["pack"], place["offset"])
-            for _, payload in self._objects("damage", objects.DAMAGE)
-            for place in payload["places"]
-        }
+        self.damaged_places = damaged_places(folder)
         self.places = self._places(way)
 
     # Names (§1).
@@ -192,3 +188,18 @@ class ReferenceRepository:
         for at, data in self.pieces(disk):
             content[at : at + len(data)] = data
         return bytes(content)
+
+
+def damaged_places(folder: Path) -> set[tuple[str, int]]:
+    """Return pack and offset of each record on the damage list of a repository."""
+    places: set[tuple[str, int]] = set()
+    for path in _named(folder, "damage", 32):
+        _, payload = objects.read_object(path.read_bytes(), objects.DAMAGE)
+        places |= {(place["pack"], place["offset"]) for place in payload["places"]}
+    return places
+
+
+def _named(folder: Path, pattern: str, digits: int) -> list[Path]:
+    """Return the files whose names are hashes or ids; others are none of ours (§1)."""
+    found = folder.glob(f"{pattern}/*")
+    return sorted(p for p in found if re.fullmatch(f"[0-9a-f]{{{digits}}}", p.name))
