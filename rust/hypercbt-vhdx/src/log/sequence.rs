@@ -17,7 +17,7 @@ pub(super) fn active(entries: &[Entry], sectors: u64) -> Vec<Entry> {
         let is_head = heads.get(index) == Some(&index);
         let tail = find(entries, entry.tail).filter(|tail| heads.get(*tail) == Some(&index));
         let best_number = best
-            .and_then(|(head, _)| entries.get(head))
+            .and_then(|(_, head)| entries.get(head))
             .map_or(0, |head| head.sequence_number);
         if let (true, Some(tail)) = (is_head && entry.sequence_number > best_number, tail) {
             best = Some((tail, index));
@@ -118,6 +118,14 @@ mod tests {
         assert_eq!(
             numbers(&[(0, 2, 0, 15), (2, 2, 0, 16), (90, 1, 90, 9)]),
             [15, 16]
+        );
+    }
+
+    #[test]
+    fn the_head_of_a_run_decides_and_not_its_first_entry() {
+        assert_eq!(
+            numbers(&[(0, 2, 0, 4), (2, 2, 0, 5), (4, 2, 0, 6), (90, 1, 90, 5)]),
+            [4, 5, 6]
         );
     }
 
