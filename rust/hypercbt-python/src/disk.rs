@@ -12,7 +12,7 @@ use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 use crate::{
     buffer::{Memory, WritableBuffer},
     documents,
-    error::disk_error,
+    error::{UnsupportedDiskError, disk_error},
     extents::Extents,
 };
 
@@ -57,7 +57,7 @@ impl VirtualDisk {
         };
         let disk = opened.map_err(disk_error)?;
         if format == Some("vhdx") && disk.format() != Format::Vhdx {
-            return Err(PyValueError::new_err(format!(
+            return Err(UnsupportedDiskError::new_err(format!(
                 "{} is not a VHDX file",
                 path.display()
             )));
