@@ -288,12 +288,11 @@ impl Loader<'_> {
         let block = decode(entry, index, self.geometry.is_differencing());
         let block = block.map_err(|reason| self.source.corrupt(Part::Bat, reason))?;
         if let Block::Present(at) | Block::Partial(at) = block {
-            // Only the block's start has to be in the file: older qemu ends a file inside its last block. That it
-            // is one block alone follows from no two being at one place.
-            if at.0 >= self.source.len().0 {
-                return Err(self
-                    .source
-                    .corrupt(Part::Bat, Reason::BlockPlace { block: index, at }));
+            // Older qemu ends a file where the disk ends, inside its last block. Anywhere else bytes are lost.
+            let used_end = at.0.checked_add(self.geometry.bytes_of(index));
+            if used_end.is_none_or(|end| end > self.source.len().0) {
+                let reason = Reason::BlockPlace { block: index, at };
+                return Err(self.source.corrupt(Part::Bat, reason));
             }
             let len = self.geometry.block_bytes();
             self.claim(at, len)?;

@@ -19,8 +19,36 @@ use crate::{Error, FileOffset, NotADisk, ReadAt, Result};
 /// The most files of a chain. Windows allows fewer checkpoints; Microsoft's own reader stops here, too.
 pub(crate) const MAX_FILES: usize = 256;
 
+/// What the caller knows of the leaf before it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Nothing: its content decides.
+    AnyFormat,
+    /// It is a VHDX file, or it is damaged.
+    Vhdx,
+}
+
+impl Expected {
+    /// A damaged VHDX file that is backed up as a raw disk would look fine and be worth nothing.
+    pub(crate) fn by_name(path: &Path) -> Self {
+        let extension = path.extension().unwrap_or_default();
+        if ["vhdx", "avhdx"]
+            .iter()
+            .any(|name| extension.eq_ignore_ascii_case(name))
+        {
+            Self::Vhdx
+        } else {
+            Self::AnyFormat
+        }
+    }
+}
+
 /// Opens the file at `path` and all its parents, leaf first.
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Vec<OpenFile>> {
+pub(crate) fn open(
+    path: &Path,
+    options: &OpenOptions,
+    expected: Expected,
+) -> Result<Vec<OpenFile>> {
     if path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("vhds"))
@@ -33,7 +61,11 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Vec<OpenFile>> 
     }
     let storage = LocalFile::open(path)?;
     let mut met = vec![Identity::of(path, &storage)];
-    let mut chain = vec![OpenFile::open(path.to_owned(), Box::new(storage))?];
+    let leaf = match expected {
+        Expected::AnyFormat => OpenFile::open(path.to_owned(), Box::new(storage))?,
+        Expected::Vhdx => OpenFile::open_vhdx(path.to_owned(), Box::new(storage))?,
+    };
+    let mut chain = vec![leaf];
     while let Some((child, locator)) = chain
         .last()
         .and_then(|child| Some((child, child.parent()?)))

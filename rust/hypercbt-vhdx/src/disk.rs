@@ -106,7 +106,7 @@ pub struct Layer {
     pub present_blocks: u64,
     /// Of those, the partially present ones.
     pub partial_blocks: u64,
-    /// How much of the last block lies past the end of the file, and reads as zeros.
+    /// How much of the last block lies past the end of the file; the disk ends before that.
     pub missing_tail: ByteLen,
     /// The identity of the virtual disk.
     pub disk_id: Option<Guid>,
@@ -132,9 +132,15 @@ pub struct VirtualDisk {
 }
 
 impl VirtualDisk {
-    /// Opens the disk file at `path` and its parents. What a file is, its content decides.
+    /// Opens the disk file at `path` and its parents. What a file is, its content decides; only a file that is
+    /// called `.vhdx` or `.avhdx` and is none is refused, not taken for a raw disk.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        Self::new(chain::open(path, options)?)
+        Self::new(chain::open(path, options, chain::Expected::by_name(path))?)
+    }
+
+    /// Opens the VHDX file at `path` and its parents. A file that is none is refused, whatever it is called.
+    pub fn open_vhdx(path: &Path, options: &OpenOptions) -> Result<Self> {
+        Self::new(chain::open(path, options, chain::Expected::Vhdx)?)
     }
 
     /// Opens the file at `path` as a raw disk, whatever its content looks like.

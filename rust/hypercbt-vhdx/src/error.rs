@@ -323,7 +323,7 @@ pub enum Reason {
     /// A block is partially present, but its sector bitmap is not there.
     #[error("block {0} is partially present without a sector bitmap")]
     PartialWithoutBitmap(BlockIndex),
-    /// A block begins before the first MiB or past the end of the file.
+    /// A block begins before the first MiB or is not wholly in the file.
     #[error("block {block} cannot be at file offset {at}")]
     BlockPlace {
         /// The block.

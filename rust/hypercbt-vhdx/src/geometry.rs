@@ -78,10 +78,15 @@ impl Geometry {
         DiskOffset(block.0.saturating_mul(self.block_bytes))
     }
 
+    /// The bytes of a block that are inside the disk.
+    pub(crate) fn bytes_of(&self, block: BlockIndex) -> u64 {
+        let start = self.start_of(block).0;
+        self.size.saturating_sub(start).min(self.block_bytes)
+    }
+
     /// The sectors of a block that are inside the disk.
     pub(crate) fn sectors_of(&self, block: BlockIndex) -> u64 {
-        let start = self.start_of(block).0;
-        (self.size.saturating_sub(start)).min(self.block_bytes) / self.sector_bytes
+        self.bytes_of(block) / self.sector_bytes
     }
 }
 

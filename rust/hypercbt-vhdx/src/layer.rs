@@ -13,7 +13,7 @@ use crate::segments::Run;
 use crate::source::Source;
 use crate::stamp::FileStamp;
 use crate::vhdx::Vhdx;
-use crate::{Error, FileOffset, ReadAt, Result, header};
+use crate::{Error, FileOffset, Part, ReadAt, Reason, Result, header};
 
 /// An opened file and what it holds.
 #[derive(Debug)]
@@ -31,14 +31,27 @@ enum Content {
 impl OpenFile {
     /// Opens a file; its content decides what it is.
     pub(crate) fn open(name: PathBuf, storage: Box<dyn ReadAt>) -> Result<Self> {
-        let mut source = Source::new(name, storage)?;
-        let content = if begins_with(&source, FILE_SIGNATURE)? {
-            Content::Vhdx(Box::new(Vhdx::open(&mut source)?))
-        } else if is_vhd(&source)? {
-            return Err(unsupported(&source, Unsupported::Vhd));
-        } else {
-            Content::Raw(RawMap::open(&source)?)
-        };
+        let source = Source::new(name, storage)?;
+        if has_at(&source, 0, FILE_SIGNATURE)? {
+            return Self::vhdx_from(source);
+        }
+        refuse_vhd(&source)?;
+        let content = Content::Raw(RawMap::open(&source)?);
+        Ok(Self { source, content })
+    }
+
+    /// Opens a file that must be a VHDX file.
+    pub(crate) fn open_vhdx(name: PathBuf, storage: Box<dyn ReadAt>) -> Result<Self> {
+        let source = Source::new(name, storage)?;
+        if !has_at(&source, 0, FILE_SIGNATURE)? {
+            refuse_vhd(&source)?;
+            return Err(source.corrupt(Part::FileIdentifier, Reason::Signature));
+        }
+        Self::vhdx_from(source)
+    }
+
+    fn vhdx_from(mut source: Source) -> Result<Self> {
+        let content = Content::Vhdx(Box::new(Vhdx::open(&mut source)?));
         Ok(Self { source, content })
     }
 
@@ -138,15 +151,16 @@ impl OpenFile {
     }
 }
 
-fn unsupported(source: &Source, format: Unsupported) -> Error {
-    Error::UnsupportedFormat {
+/// A legacy VHD is not read yet, and never taken for anything else.
+fn refuse_vhd(source: &Source) -> Result<()> {
+    if !is_vhd(source)? {
+        return Ok(());
+    }
+    let format = Unsupported::Vhd;
+    Err(Error::UnsupportedFormat {
         file: source.name().to_owned(),
         format,
-    }
-}
-
-fn begins_with(source: &Source, signature: [u8; 8]) -> Result<bool> {
-    has_at(source, 0, signature)
+    })
 }
 
 /// A legacy VHD has its footer in the last 512 bytes (very old ones: 511), and all but fixed ones also at the start.

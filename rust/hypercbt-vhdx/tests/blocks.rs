@@ -149,30 +149,44 @@ fn two_blocks_at_one_place_are_refused_even_if_they_overlap_in_part() {
 }
 
 #[test]
-fn the_last_block_in_the_file_may_be_cut_short_and_no_other() {
-    let mut image = Image::dynamic(4 * MIB, 2 * MIB, 512);
-    image.block(0, 6, 6 * MIB, &[7; 1000]);
-    image.block(1, 6, 4 * MIB, &[8; 1000]);
+fn the_file_may_end_where_the_disk_ends_and_nowhere_before() {
+    // The disk ends 1000 sectors into its second block, which is the last in the file.
+    let mut image = Image::dynamic(2 * MIB + 512_000, 2 * MIB, 512);
+    image.block(0, 6, 4 * MIB, &[7; 1000]);
+    image.block(1, 6, 6 * MIB, &vec![8; 512_000]);
     let mut file = image.build();
-    file.set_len(6 * MIB + 700);
-    let disk = open([file.clone()]).unwrap();
-    let expected = [
-        data(0, 700, 0, 6 * MIB),
-        zero(700, 2 * MIB - 700),
-        data(2 * MIB, 2 * MIB, 0, 4 * MIB),
-    ];
-    assert_eq!(resolve(&disk), expected);
-    assert_eq!(read(&disk, 600, 200), [[7; 100], [0; 100]].concat());
-    assert_eq!(disk.layers()[0].missing_tail, ByteLen(2 * MIB - 700));
-    // A block that begins at the end of the file, or past it.
-    for len in [6 * MIB, 5 * MIB] {
+    for len in [8 * MIB, 6 * MIB + 512_001, 6 * MIB + 512_000] {
+        file.set_len(len);
+        let disk = open([file.clone()]).unwrap();
+        assert_eq!(resolve(&disk), [data(0, 2 * MIB + 512_000, 0, 4 * MIB)]);
+        assert_eq!(read(&disk, 2 * MIB + 511_999, 1), [8]);
+        assert_eq!(disk.layers()[0].missing_tail, ByteLen(8 * MIB - len));
+    }
+    for len in [6 * MIB + 511_999, 6 * MIB, 5 * MIB] {
         file.set_len(len);
         let refused = refusal(open([file.clone()]));
-        assert_eq!(
-            refused,
-            "block allocation table: block 0 cannot be at file offset 6291456"
-        );
+        let (block, at) = if len < 6 * MIB {
+            (0, 4 * MIB)
+        } else {
+            (1, 6 * MIB)
+        };
+        let cut = format!("block allocation table: block {block} cannot be at file offset {at}");
+        assert_eq!(refused, cut);
     }
+}
+
+#[test]
+fn a_cut_block_that_the_disk_needs_whole_is_refused_wherever_it_is() {
+    let mut image = Image::dynamic(2 * MIB + 512, MIB, 512);
+    image.block(2, 6, 4 * MIB, b"last of the disk");
+    image.block(0, 6, 5 * MIB, b"last of the file");
+    let mut file = image.build();
+    file.set_len(6 * MIB - 1);
+    let refused = refusal(open([file]));
+    assert_eq!(
+        refused,
+        "block allocation table: block 0 cannot be at file offset 5242880"
+    );
 }
 
 #[test]

@@ -427,3 +427,38 @@ fn a_stamp_changes_with_the_size_the_headers_and_the_time_of_any_file() {
     file.set_modified(modified).unwrap();
     assert_ne!(disk.stamp().unwrap(), before);
 }
+
+#[test]
+fn a_file_that_should_be_vhdx_and_is_none_is_not_taken_for_a_raw_disk() {
+    let folder = Folder::new();
+    let mut raw = SparseFile::default();
+    raw.set_len(SIZE);
+    let damaged = |result| {
+        matches!(
+            result,
+            Err(Error::Corrupt {
+                part: hypercbt_vhdx::Part::FileIdentifier,
+                reason: hypercbt_vhdx::Reason::Signature,
+                ..
+            })
+        )
+    };
+    for name in ["disk.vhdx", "disk.AVHDX"] {
+        assert!(damaged(plain(&folder.save(name, &raw))), "{name}");
+    }
+    let other = folder.save("disk.img", &raw);
+    assert_eq!(plain(&other).unwrap().format().as_str(), "raw");
+    let options = OpenOptions::default();
+    assert!(damaged(VirtualDisk::open_vhdx(&other, &options)));
+    let vhdx = folder.save("disk", &parent(4, b"P"));
+    assert_eq!(first_byte(&VirtualDisk::open_vhdx(&vhdx, &options)), b'P');
+    raw.write(SIZE - 512, b"conectix");
+    let legacy = plain(&folder.save("legacy.vhdx", &raw));
+    assert!(matches!(
+        legacy,
+        Err(Error::UnsupportedFormat {
+            format: Unsupported::Vhd,
+            ..
+        })
+    ));
+}

@@ -447,6 +447,10 @@ fn the_log_makes_the_file_longer() {
     assert_eq!(read(&disk, 8192 + 4095, 2), [0x77, 0]);
     // A write alone also makes the file longer.
     grows.last = 0;
+    grows.changes.push(Change::Zero {
+        at: 21 * MIB - 4096,
+        len: 4096,
+    });
     let disk = open([dirty(vec![(0, grows)]).build()]).unwrap();
     assert_eq!(read(&disk, 8191, 2), [0, 0x77]);
 }

@@ -228,9 +228,8 @@ fn a_raw_disk_may_look_like_anything_if_the_caller_says_that_it_is_raw() {
     let mut bytes = vec![0; 1024];
     bytes[..8].copy_from_slice(b"vhdxfile");
     std::fs::write(&path, &bytes).unwrap();
-    assert!(
-        hypercbt_vhdx::VirtualDisk::open(&path, &hypercbt_vhdx::OpenOptions::default()).is_err()
-    );
+    let options = hypercbt_vhdx::OpenOptions::default();
+    assert!(hypercbt_vhdx::VirtualDisk::open(&path, &options).is_err());
     assert_eq!(
         read(
             &hypercbt_vhdx::VirtualDisk::open_raw(&path).unwrap(),
