@@ -106,8 +106,10 @@ fn many_descriptors() -> Image {
 }
 
 fn short_tail() -> SparseFile {
-    let mut file = dynamic().build();
-    file.set_len(7 * MIB + 700);
+    let mut image = Image::dynamic(MIB + 512, MIB, 512);
+    image.block(1, 6, 4 * MIB, &[7; 512]);
+    let mut file = image.build();
+    file.set_len(4 * MIB + 700);
     file
 }
 

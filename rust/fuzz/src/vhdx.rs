@@ -16,7 +16,6 @@ use hypercbt_extent::{ByteLen, DiskOffset, Extent};
 use hypercbt_vhdx::{FileIndex, Place, VirtualDisk};
 
 use crate::common;
-use crate::common::image::{crc32c, seal};
 use crate::common::sparse::SparseFile;
 
 const MAX_FILES: usize = 4;
@@ -98,13 +97,13 @@ pub fn fix_checksums(file: &mut SparseFile) {
         let mut header = file.read(at, 4096);
         let log_len = field(&header, 68, 4).min(4 << 20);
         header[68..72].copy_from_slice(&(log_len as u32).to_le_bytes());
-        seal(&mut header, false);
+        seal(&mut header);
         write_inside(file, at, &header, len);
         log = log.max((field(&header, 8, 8), field(&header, 72, 8), log_len));
     }
     for at in [192 << 10, 256 << 10] {
         let mut table = file.read(at, 64 << 10);
-        seal(&mut table, false);
+        seal(&mut table);
         write_inside(file, at, &table[..16], len);
     }
     let (_, log_at, log_len) = log;
@@ -125,10 +124,16 @@ fn fix_log(file: &mut SparseFile, log_at: u64, log_len: u64) {
         budget -= len;
         let mut entry = file.read(log_at + start, (len.min(log_len - start)) as usize);
         entry.extend(file.read(log_at, (len as usize) - entry.len()));
-        entry[4..8].fill(0);
-        let crc = crc32c(&entry);
-        file.write(log_at + start + 4, &crc.to_le_bytes());
+        seal(&mut entry);
+        file.write(log_at + start + 4, &entry[4..8]);
     }
+}
+
+/// Puts the CRC-32C at byte 4.
+fn seal(bytes: &mut [u8]) {
+    bytes[4..8].fill(0);
+    let crc = crc32c::crc32c(bytes);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn write_inside(file: &mut SparseFile, at: u64, bytes: &[u8], len: u64) {
