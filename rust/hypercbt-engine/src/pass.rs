@@ -51,18 +51,20 @@ impl DiskRun<'_> {
             self.grid.chunk_bytes,
             basis.base.as_ref().map(|(_, disk)| disk),
         );
-        let claims = self.claims(basis, &base)?;
+        let claims = self.claims(basis);
+        let reading = self.reading(&claims, &base)?;
+        let mut missed = false;
         let started = self.request.clock.elapsed();
         let mut seen = Seen::default();
         let chunks = self.grid.chunks();
         let (root, claimed) = self.pass(
-            &claims,
+            &reading,
             &base,
             base.to_build_on(chunks),
             Phase::Backup,
             &mut seen,
             observer,
-            |_| {},
+            |outcome| missed |= outcome.change != Change::Same && !claims.contains(outcome.chunk),
         )?;
         let took = self.request.clock.elapsed().saturating_sub(started);
         let mut result = DiskResult {
@@ -81,25 +83,37 @@ impl DiskRun<'_> {
                 .first()
                 .map(|disk| disk.audit.clone())
                 .unwrap_or_default();
-            let audited = self.audit(&claims, &base, &seen, &before, elapsed, took, observer)?;
+            let audited = if missed {
+                // What was read only because the repository had lost it shows already what an audit looks for.
+                Audited {
+                    missed,
+                    ..Audited::default()
+                }
+            } else {
+                self.audit(&reading, &base, &seen, &before, elapsed, took, observer)?
+            };
             self.settle(&mut result, audited, &claims, &base, observer)?;
         }
         Ok(result)
     }
 
-    fn claims(&self, basis: &Basis, base: &BaseTree<'_>) -> Result<Claims> {
-        let (Method::List | Method::Rct, Wanted::List { changes, .. }) =
-            (basis.method, &self.request.wanted)
-        else {
-            return Ok(Claims::All);
-        };
-        let claims = Claims::touching(self.grid, changes);
-        if self.run.view().all_known() {
-            return Ok(claims);
+    /// What somebody says has changed.
+    fn claims(&self, basis: &Basis) -> Claims {
+        match (basis.method, &self.request.wanted) {
+            (Method::List | Method::Rct, Wanted::List { changes, .. }) => {
+                Claims::touching(self.grid, changes)
+            }
+            _ => Claims::All,
         }
-        // The repository lost something: what this disk needs of it is read and stored again.
-        let lost = self.lost(&claims, base)?;
-        Ok(claims.with(lost))
+    }
+
+    /// What is read: the claims, and where the repository lost something what this disk needs of it. That is
+    /// stored again, but nobody claims that it changed.
+    fn reading(&self, claims: &Claims, base: &BaseTree<'_>) -> Result<Claims> {
+        if matches!(claims, Claims::All) || self.run.view().all_known() {
+            return Ok(claims.clone());
+        }
+        Ok(claims.clone().with(self.lost(claims, base)?))
     }
 
     /// Allocated chunks that the base holds and the repository does not any more.

@@ -326,8 +326,10 @@ fn a_missed_change_that_the_guest_overwrites_before_its_turn_is_healed_unseen() 
         }
         days.day(&claimed);
         assert_eq!(stats(days.last()).missed_chunks, 0, "day {day}");
-        let right = days.lab.content(days.last()).unwrap() == days.source.bytes();
-        assert_eq!(right, day >= 5, "day {day}");
+        if matches!(day, 4 | 5 | 28) {
+            let right = days.lab.content(days.last()).unwrap() == days.source.bytes();
+            assert_eq!(right, day >= 5, "day {day}");
+        }
     }
     assert_eq!(days.suspects(), []);
 }

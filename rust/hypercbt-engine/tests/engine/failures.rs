@@ -10,7 +10,7 @@ use hypercbt_engine::{AuditPolicy, Error, Observer, Phase, Progress, Silent, Wan
 use hypercbt_extent::Extents;
 use hypercbt_repo::{
     CreateOptions, Error as RepoError, Fault, FaultyStorage, LocalStorage, Method, RecordKind,
-    Repository, RepositoryId, RestorePoint, RunId, Storage, Timestamp, open_object,
+    Repository, RepositoryId, RestorePoint, RunId, Timestamp, open_object,
 };
 
 use crate::support::{CHUNK, DAY, FakeDisk, Lab, changes, chunks, disk, list, noise, stats};
@@ -43,7 +43,7 @@ fn a_read_that_fails_fails_the_backup_and_leaves_the_older_point_alone() {
             let error = lab.run(&open, wanted.clone(), |_| {}).unwrap_err();
             assert!(matches!(error, Error::Disk(_)), "{error:?}");
             source.file().fails_at = None;
-            assert_eq!(lab.repository.points().unwrap(), [first.clone()]);
+            lab.assert_points(&[&first]);
         }
     }
     lab.assert_clean();
@@ -93,7 +93,7 @@ fn a_disk_that_is_written_grows_or_is_touched_while_it_is_read_makes_no_point() 
         });
         let error = lab.run(&open, Wanted::Compare, |_| {}).unwrap_err();
         assert!(matches!(error, Error::SourceChanged), "{error:?}");
-        assert_eq!(lab.repository.points().unwrap(), [first.clone()]);
+        lab.assert_points(&[&first]);
         lab.assert_holds(&first, &before);
         lab.assert_clean();
         let next = lab.compare(&source);
@@ -137,7 +137,7 @@ fn run_with_fault(kind: impl Fn(ErrorKind) -> Fault, at: usize) -> usize {
                 panic!("call {at}: {error:?}");
             };
             assert_eq!(source.kind(), ErrorKind::StorageFull, "call {at}");
-            assert_eq!(points, [first.clone()], "call {at}");
+            assert_eq!(points, std::slice::from_ref(&first), "call {at}");
         }
         None => {}
     }
@@ -206,7 +206,7 @@ fn stop_at_read(source: &FakeDisk, phase: Phase, number: usize) -> Stopper {
 
 fn local() -> (tempfile::TempDir, Lab) {
     let folder = tempfile::tempdir().unwrap();
-    let storage = LocalStorage::create(&folder.path().join("repository")).unwrap();
+    let storage = LocalStorage::create(folder.path().join("repository")).unwrap();
     let options = CreateOptions {
         chunk_bytes: CHUNK as u32,
         id: RepositoryId([7; 16]),
@@ -268,7 +268,7 @@ fn a_run_that_is_stopped_at_any_moment_leaves_no_point_and_nothing_unfinished() 
             .unwrap_err();
         source.on_read(|_, _| {});
         assert!(matches!(error, Error::Cancelled), "{error:?}");
-        assert_eq!(lab.repository.points().unwrap(), [first.clone()]);
+        lab.assert_points(&[&first]);
         assert_eq!(files(&root.join("tmp")), [""; 0], "{phase:?} {read}");
         assert_eq!(
             files(&root.join("lease")).len(),
@@ -343,7 +343,7 @@ fn a_run_id_that_was_used_before_is_refused_and_harms_nothing() {
     let request = lab.request(first.id, &open, Wanted::Compare);
     let error = backup(&lab.repository, &request, &mut Silent).unwrap_err();
     assert!(matches!(error, Error::Repository(_)), "{error:?}");
-    assert_eq!(lab.repository.points().unwrap(), [first.clone()]);
+    lab.assert_points(&[&first]);
     lab.assert_holds(&first, &before);
     lab.assert_clean();
 }

@@ -463,6 +463,12 @@ impl Lab {
         assert!(report.damaged_objects.is_empty(), "{report:?}");
     }
 
+    /// The repository holds these points and no others, newest first.
+    pub(crate) fn assert_points(&self, points: &[&RestorePoint]) {
+        let held = self.repository.points().unwrap();
+        assert_eq!(held.iter().collect::<Vec<_>>(), points);
+    }
+
     /// Every record in every pack, by the packs' own word.
     pub(crate) fn records(&self) -> Vec<(PackName, IndexEntry)> {
         let storage = &**self.repository.storage();
