@@ -12,5 +12,9 @@
 mod support;
 
 mod audit;
+mod diff;
 mod failures;
+mod machine;
 mod methods;
+mod restore;
+mod verify;
