@@ -9,7 +9,12 @@
 
 use std::ffi::c_void;
 
-use pyo3::{buffer::PyUntypedBuffer, exceptions::PyValueError, prelude::*};
+use pyo3::{
+    buffer::{ElementType, PyUntypedBuffer},
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyBytes, PyMemoryView},
+};
 
 /// A writable, contiguous buffer of a caller, held for as long as this lives.
 pub(crate) struct WritableBuffer {
@@ -129,8 +134,15 @@ pub(crate) fn pairs(object: &Bound<'_, PyAny>) -> PyResult<Option<Vec<(u64, u64)
     let Ok(buffer) = PyUntypedBuffer::get(object) else {
         return Ok(None);
     };
+    if !matches!(buffer.shape(), [] | [_] | [_, 2]) {
+        return Err(PyValueError::new_err(
+            "a buffer of extents must be flat or have two columns",
+        ));
+    }
     let words = if let Ok(words) = buffer.as_typed::<u64>() {
         words.to_vec(object.py())?
+    } else if holds_words(&buffer) {
+        unaligned_words(object)?
     } else {
         words_of_bytes(object, &buffer)?
     };
@@ -146,6 +158,17 @@ pub(crate) fn pairs(object: &Bound<'_, PyAny>) -> PyResult<Option<Vec<(u64, u64)
             .map(|[offset, length]| (*offset, *length))
             .collect(),
     ))
+}
+
+fn holds_words(buffer: &PyUntypedBuffer) -> bool {
+    ElementType::from_format(buffer.format()) == ElementType::UnsignedInteger { bytes: 8 }
+}
+
+/// uint64 that does not lie where one may: in a slice of bytes, or in an empty array, which lies anywhere.
+fn unaligned_words(object: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    let bytes = PyMemoryView::from(object)?.call_method0("tobytes")?;
+    let (words, _) = bytes.cast::<PyBytes>()?.as_bytes().as_chunks::<8>();
+    Ok(words.iter().map(|word| u64::from_ne_bytes(*word)).collect())
 }
 
 /// bytes, bytearray and memoryview of bytes: little-endian words, as a file holds them.

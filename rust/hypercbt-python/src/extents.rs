@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
 use pyo3::{
-    exceptions::{PyIndexError, PyValueError},
+    exceptions::{PyIndexError, PyOverflowError, PyValueError},
     ffi,
     prelude::*,
 };
@@ -101,8 +101,13 @@ impl Extents {
         Ok((*offset, *length))
     }
 
-    fn __contains__(&self, offset: u64) -> bool {
-        self.inner.contains(DiskOffset(offset))
+    fn __contains__(&self, offset: &Bound<'_, PyAny>) -> PyResult<bool> {
+        match offset.extract() {
+            Ok(offset) => Ok(self.inner.contains(DiskOffset(offset))),
+            // No disk has such an offset, so nobody's extents do.
+            Err(error) if error.is_instance_of::<PyOverflowError>(offset.py()) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn __repr__(&self) -> String {
