@@ -203,7 +203,8 @@ fn read_disk(
     })
 }
 
-fn is_lost(error: &hypercbt_repo::Error) -> bool {
+/// Whether something of a tree is damaged or gone.
+pub(crate) fn is_lost(error: &hypercbt_repo::Error) -> bool {
     matches!(
         error,
         hypercbt_repo::Error::NodeLost { .. } | hypercbt_repo::Error::Damaged { .. }

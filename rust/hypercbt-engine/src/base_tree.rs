@@ -32,17 +32,27 @@ impl<'a> BaseTree<'a> {
             view,
             cache: Mutex::default(),
         });
-        let chunks = disk.map(|disk| {
-            Grid {
-                disk_bytes: disk.size,
-                chunk_bytes,
-            }
-            .chunks()
-        });
-        Self {
+        let mut tree = Self {
             nodes,
-            root: disk.and_then(|disk| disk.root),
-            chunks,
+            root: None,
+            chunks: None,
+        };
+        if let Some(disk) = disk {
+            tree = tree.another(chunk_bytes, disk);
+        }
+        tree
+    }
+
+    /// The tree of `disk`, which shares what was read of this one.
+    pub(crate) fn another(&self, chunk_bytes: u64, disk: &PointDisk) -> Self {
+        let grid = Grid {
+            disk_bytes: disk.size,
+            chunk_bytes,
+        };
+        Self {
+            nodes: Arc::clone(&self.nodes),
+            root: disk.root,
+            chunks: Some(grid.chunks()),
         }
     }
 

@@ -1,14 +1,18 @@
 //! Which older points may be wrong after a missed change was found.
 //!
-//! A point that holds the base's id at a missed place, and did not read that place itself, is *suspect*: the
-//! change may have happened before it. From the base backwards, the first point that read the place
-//! physically ends the row; it is right.
+//! The bytes that the base holds at a missed place come from the last run that read the place, or is not known to
+//! have left it alone: their *origin*. A point that holds bytes of the same origin, and did not read them itself,
+//! is *suspect*: the change may have happened before it. Newer points than the base can be among them, where a
+//! list is relative to an older one.
 
 use std::{collections::BTreeMap, ops::Range};
 
-use hypercbt_repo::{ChunkId, Method, PointDisk, PointId, RestorePoint, Run, Suspect};
+use hypercbt_repo::{ChunkId, Method, PointDisk, RestorePoint, Run, Suspect};
 
-use crate::{BackupRequest, Result, allocation::Grid, base::Basis, base_tree::BaseTree};
+use crate::{
+    BackupRequest, Error, Result, allocation::Grid, backup::is_lost, base::Basis,
+    base_tree::BaseTree,
+};
 
 /// Records, for each row of suspect points, the places that are in doubt.
 pub(crate) fn record(
@@ -19,26 +23,27 @@ pub(crate) fn record(
     basis: &Basis,
     missed: &[Range<u64>],
 ) -> Result<()> {
-    let Some((last, disk)) = &basis.base else {
+    let Some((base, disk)) = &basis.base else {
         return Ok(());
     };
-    let history = history(points, *last, grid, run);
-    let mut rows: BTreeMap<usize, Vec<Range<u64>>> = BTreeMap::new();
-    for range in missed {
-        for chunk in range.clone() {
-            let length = row_length(&history, chunk)?;
-            if length == 0 {
-                continue;
-            }
-            let ranges = rows.entry(length).or_default();
-            match ranges.last_mut() {
-                Some(range) if range.end == chunk => range.end += 1,
-                _ => ranges.push(chunk..chunk + 1),
-            }
+    let steps = steps(points, &request.machine, disk, grid, run);
+    let Some(base) = steps.iter().position(|step| step.point.id == *base) else {
+        return Ok(());
+    };
+    let history = History { steps, base };
+    let mut rows: BTreeMap<(usize, usize), Vec<Range<u64>>> = BTreeMap::new();
+    for chunk in missed.iter().cloned().flatten() {
+        let Some(row) = history.row(chunk)? else {
+            continue;
+        };
+        let ranges = rows.entry(row).or_default();
+        match ranges.last_mut() {
+            Some(range) if range.end == chunk => range.end += 1,
+            _ => ranges.push(chunk..chunk + 1),
         }
     }
-    for (length, ranges) in rows {
-        let Some(first) = history.get(length - 1) else {
+    for ((first, last), ranges) in rows {
+        let (Some(first), Some(last)) = (history.steps.get(first), history.steps.get(last)) else {
             continue;
         };
         run.add_suspect(Suspect {
@@ -49,8 +54,8 @@ pub(crate) fn record(
                 .filter_map(|range| grid.extent(range))
                 .map(|extent| (extent.start().0, extent.len().0))
                 .collect(),
-            first: first.id,
-            last: *last,
+            first: first.point.id,
+            last: last.point.id,
             found_by: request.run,
             found_at: request.created,
         })?;
@@ -58,73 +63,136 @@ pub(crate) fn record(
     Ok(())
 }
 
-/// A point of the row, and its disk's tree.
+/// A point, and its disk's tree.
 struct Step<'a> {
-    id: PointId,
+    point: &'a RestorePoint,
     disk: &'a PointDisk,
-    created: hypercbt_repo::Timestamp,
     tree: BaseTree<'a>,
+    /// The step that it was built on. Always an earlier one, so that no way back is a circle.
+    base: Option<usize>,
 }
 
-/// The base, its base, and so on, as far as they stand and hold a disk of this size.
-fn history<'a>(
+/// All points of one disk, oldest first.
+struct History<'a> {
+    steps: Vec<Step<'a>>,
+    /// The one that the run is built on.
+    base: usize,
+}
+
+/// Whose bytes a point holds at one place.
+#[derive(Clone, Copy)]
+struct Origin {
+    step: usize,
+    /// Whether that run has read them. If not, it is only the oldest that is known to hold them.
+    read: bool,
+}
+
+enum Source {
+    Here { read: bool },
+    Base(usize),
+}
+
+fn steps<'a>(
     points: &'a [RestorePoint],
-    last: PointId,
+    machine: &str,
+    disk: &PointDisk,
     grid: Grid,
     run: &'a Run,
 ) -> Vec<Step<'a>> {
-    let mut steps = Vec::new();
-    let mut next = Some(last);
-    while let Some(point) = next.and_then(|id| points.iter().find(|point| point.id == id)) {
-        let Some(disk) = point
-            .disks
-            .first()
-            .filter(|disk| disk.size == grid.disk_bytes)
-        else {
-            break;
+    let tree = BaseTree::open(run.view(), grid.chunk_bytes, None);
+    let mut steps: Vec<Step<'_>> = Vec::new();
+    for point in points.iter().rev().filter(|point| point.machine == machine) {
+        let same = |found: &&PointDisk| found.size == disk.size && found.disk_id == disk.disk_id;
+        let Some(disk) = point.disks.first().filter(same) else {
+            continue;
         };
-        let tree = BaseTree::open(run.view(), grid.chunk_bytes, Some(disk));
-        steps.push(Step {
-            id: point.id,
-            disk,
-            created: point.created,
-            tree,
-        });
-        // A base is older than its point, so the row ends; a forged circle would not.
-        next = disk
+        let base = disk
             .base
-            .filter(|base| steps.iter().all(|step| step.id != *base));
+            .and_then(|base| steps.iter().position(|step| step.point.id == base));
+        steps.push(Step {
+            point,
+            disk,
+            tree: tree.another(grid.chunk_bytes, disk),
+            base,
+        });
     }
     steps
 }
 
-/// How many points from the base backwards hold the same id there and did not read it themselves.
-fn row_length(history: &[Step<'_>], chunk: u64) -> Result<usize> {
-    let id_in = |step: &Step<'_>| -> Result<Option<ChunkId>> {
-        Ok(step
-            .tree
-            .ids(&(chunk..chunk + 1))?
-            .first()
-            .copied()
-            .flatten())
-    };
-    for (length, step) in history.iter().enumerate() {
-        if step.read(chunk) {
-            return Ok(length);
+impl History<'_> {
+    /// The first and the last point that may be wrong at this chunk, if any may.
+    fn row(&self, chunk: u64) -> Result<Option<(usize, usize)>> {
+        let mut known = vec![None; self.steps.len()];
+        let origin = self.origin(self.base, chunk, &mut known)?;
+        let mut row: Option<(usize, usize)> = None;
+        for step in origin.step..self.steps.len() {
+            let same = self.origin(step, chunk, &mut known)?.step == origin.step;
+            let right = step == origin.step && origin.read;
+            if same && !right {
+                row = Some((row.map_or(step, |(first, _)| first), step));
+            }
         }
-        match history.get(length + 1) {
-            // Its id differs from its base's: it was claimed there, and read.
-            Some(base) if id_in(base)? != id_in(step)? => return Ok(length),
-            Some(_) => {}
-            // Its base is gone, and with it the proof that it did not read.
-            None => return Ok(length + 1),
-        }
+        Ok(row)
     }
-    Ok(history.len())
+
+    /// Goes back from base to base, and notes for every point on the way what it found.
+    fn origin(&self, step: usize, chunk: u64, known: &mut [Option<Origin>]) -> Result<Origin> {
+        let mut way = Vec::new();
+        let mut step = step;
+        let origin = loop {
+            if let Some(&Some(origin)) = known.get(step) {
+                break origin;
+            }
+            way.push(step);
+            match self.source(step, chunk)? {
+                Source::Here { read } => break Origin { step, read },
+                Source::Base(base) => step = base,
+            }
+        };
+        for step in way {
+            if let Some(known) = known.get_mut(step) {
+                *known = Some(origin);
+            }
+        }
+        Ok(origin)
+    }
+
+    fn source(&self, number: usize, chunk: u64) -> Result<Source> {
+        let Some(step) = self.steps.get(number) else {
+            return Ok(Source::Here { read: false });
+        };
+        if step.read(chunk) {
+            return Ok(Source::Here { read: true });
+        }
+        let base = step
+            .base
+            .and_then(|base| Some((base, self.steps.get(base)?)));
+        let Some((number, base)) = base else {
+            // Its base is gone, and with it the proof that it did not read.
+            return Ok(Source::Here { read: false });
+        };
+        Ok(match (step.id(chunk)?, base.id(chunk)?) {
+            (Some(id), Some(before)) if id == before => Source::Base(number),
+            // Its id differs from its base's: it was claimed there, and read.
+            (Some(_), Some(_)) => Source::Here { read: true },
+            // A tree that is damaged proves nothing either.
+            _ => Source::Here { read: false },
+        })
+    }
 }
 
 impl Step<'_> {
-    /// Whether this point is known to have read the chunk from the source.
+    /// What stands there; the outer `None` if that is lost.
+    fn id(&self, chunk: u64) -> Result<Option<Option<ChunkId>>> {
+        match self.tree.ids(&(chunk..chunk + 1)) {
+            Ok(ids) => Ok(Some(ids.first().copied().flatten())),
+            Err(Error::Repository(error)) if is_lost(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether this point is known to have read the chunk from the source. A span that is only younger than the
+    /// point comes from a clock that went back.
     fn read(&self, chunk: u64) -> bool {
         matches!(self.disk.method, Method::Full | Method::Compare)
             || self
@@ -132,6 +200,6 @@ impl Step<'_> {
                 .audit
                 .read
                 .iter()
-                .any(|span| span.at >= self.created && (span.from..span.to).contains(&chunk))
+                .any(|span| span.at == self.point.created && (span.from..span.to).contains(&chunk))
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use hypercbt_engine::AuditPolicy;
 use hypercbt_extent::Extents;
-use hypercbt_repo::{Method, RestorePoint, Suspect, Timestamp};
+use hypercbt_repo::{Method, RecordKind, RestorePoint, Suspect, Timestamp};
 use proptest::prelude::*;
 
 use crate::support::{CHUNK, DAY, FakeDisk, Lab, chunks, disk, noise, stats};
@@ -583,5 +583,74 @@ fn a_chunk_that_is_missed_on_a_disk_with_an_older_base_makes_no_point_suspect_th
     assert_eq!(
         (suspects[0].first, suspects[0].last),
         (days.points[3].id, days.points[3].id)
+    );
+}
+
+#[test]
+fn newer_points_that_share_the_unread_chunk_with_the_base_are_suspect_too() {
+    let mut days = Days::new();
+    days.guest_writes(300, 4);
+    days.day(&[]);
+    days.day(&[]);
+    // The list is relative to the first point; two newer ones were built on it.
+    days.lab.audit = AuditPolicy::Full;
+    days.lab.now += DAY;
+    let first = days.points[0].clone();
+    let point = days.lab.list(&days.source, Extents::new(), &first);
+    assert_eq!(stats(&point).missed_chunks, 1);
+    let suspects = days.suspects();
+    assert_eq!(suspects.len(), 1);
+    assert_eq!(suspects[0].extents, [(300 * CHUNK, CHUNK)]);
+    assert_eq!(
+        (suspects[0].first, suspects[0].last),
+        (days.points[1].id, days.points[2].id)
+    );
+}
+
+#[test]
+fn an_older_tree_that_is_damaged_does_not_keep_a_missed_change_from_being_healed() {
+    let mut lab = Lab::new();
+    let source = FakeDisk::of(&[1, 2, 3]);
+    let first = lab.full(&source);
+    let leaf = lab
+        .records()
+        .into_iter()
+        .find(|(_, entry)| entry.kind == RecordKind::Node)
+        .unwrap();
+    lab.now += DAY;
+    source.set(0, 10);
+    let second = lab.list(&source, chunks(&[0]), &first);
+    lab.now += DAY;
+    source.set(0, 11);
+    let third = lab.list(&source, chunks(&[0]), &second);
+    lab.damage(leaf.0, &leaf.1, 100);
+    lab.now += DAY;
+    source.set(2, 30);
+    lab.audit = AuditPolicy::Full;
+    let point = lab.list(&source, Extents::new(), &third);
+    assert_eq!(stats(&point).missed_chunks, 1);
+    lab.assert_holds(&point, &source.bytes());
+    let suspects = lab.repository.suspects().unwrap();
+    assert_eq!(suspects.len(), 1);
+    assert_eq!((suspects[0].first, suspects[0].last), (second.id, third.id));
+}
+
+#[test]
+fn a_clock_that_goes_back_makes_no_point_look_as_if_it_had_read() {
+    let mut lab = Lab::new();
+    lab.now = 10 * DAY;
+    let source = FakeDisk::of(&[1, 2, 3]);
+    let first = lab.full(&source);
+    lab.now = 5 * DAY;
+    source.set(2, 30); // nobody says so
+    let second = lab.list(&source, Extents::new(), &first);
+    lab.audit = AuditPolicy::Full;
+    let third = lab.list(&source, Extents::new(), &second);
+    assert_eq!(stats(&third).missed_chunks, 1);
+    let suspects = lab.repository.suspects().unwrap();
+    assert_eq!(suspects.len(), 1);
+    assert_eq!(
+        (suspects[0].first, suspects[0].last),
+        (second.id, second.id)
     );
 }
