@@ -101,7 +101,7 @@ impl<'disk> Segments<'disk> {
                 Some((start, run)) if at < run.end => (start, run),
                 _ => *known.insert((at, file.run_at(at))),
             };
-            end = end.min(size).min(run.end);
+            end = end.min(run.end);
             match run.here {
                 Here::Below => {}
                 Here::Zero => return (Place::Zero, end),

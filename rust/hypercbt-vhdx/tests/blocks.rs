@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::image::Image;
 use common::{GIB, MIB, TIB, open, read, refusal};
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
-use hypercbt_vhdx::{Error, FileIndex, FileOffset, Place, Segment, VirtualDisk};
+use hypercbt_vhdx::{Error, FileIndex, FileOffset, Place, ReadAt, Segment, VirtualDisk};
 
 fn extent(at: u64, len: u64) -> Extent {
     Extent::new(DiskOffset(at), ByteLen(len)).unwrap()
@@ -301,6 +303,31 @@ fn an_empty_disk_of_64_tib_opens_and_resolves_in_no_time() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[test]
+fn holes_of_the_allocation_table_are_not_read() {
+    struct Counting(common::sparse::SparseFile, Arc<AtomicU64>);
+    impl ReadAt for Counting {
+        fn read_exact_at(&self, buf: &mut [u8], at: FileOffset) -> std::io::Result<()> {
+            self.1.fetch_add(buf.len() as u64, Ordering::Relaxed);
+            self.0.read_exact_at(buf, at)
+        }
+        fn len(&self) -> std::io::Result<ByteLen> {
+            self.0.len()
+        }
+        fn data_extents(&self) -> std::io::Result<hypercbt_extent::Extents> {
+            self.0.data_extents()
+        }
+    }
+    let mut image = Image::dynamic(64 * TIB, MIB, 512);
+    image.block(33_333_333, 6, GIB, b"alone");
+    let bytes = Arc::new(AtomicU64::new(0));
+    let storage: Box<dyn ReadAt> = Box::new(Counting(image.build(), Arc::clone(&bytes)));
+    let disk = VirtualDisk::from_storage(vec![("disk".to_owned(), storage)]).unwrap();
+    assert_eq!(read(&disk, 33_333_333 * MIB, 5), b"alone");
+    // The table has 513 MiB, of which one piece is not a hole.
+    assert!(bytes.load(Ordering::Relaxed) < MIB, "{bytes:?}");
 }
 
 #[test]

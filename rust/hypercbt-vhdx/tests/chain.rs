@@ -253,6 +253,12 @@ fn other_sectors_and_other_formats_are_no_parent() {
         child: 512,
     };
     assert!(matches!(refused, Err(Error::WrongParent { mismatch, .. }) if mismatch == sectors));
+    let folder = Folder::new();
+    folder.save("parent.vhdx", &large.build());
+    let leaf = folder.save("child.avhdx", &child(&[("relative_path", "parent.vhdx")]));
+    assert!(
+        matches!(plain(&leaf), Err(Error::WrongParent { mismatch, .. }) if mismatch == sectors)
+    );
     let mut raw = SparseFile::default();
     raw.set_len(SIZE);
     let refused = open([child(&[]), raw.clone()]);
