@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench limits scale fuzz deny clean
+.PHONY: help setup demo test lint bench limits scale fuzz deny windows clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -74,6 +74,9 @@ lint: setup ## formats, lints, types, stubs, documentation, licences
 deny: ## licences and bans of every dependency; installs cargo-deny where it is missing
 	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
 	cargo deny check licenses bans sources
+
+windows: ## lints the Rust core for Windows; needs the target x86_64-pc-windows-gnu and mingw's gcc
+	cargo clippy --workspace --exclude hypercbt-python --lib --target x86_64-pc-windows-gnu --quiet -- -D warnings
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
 	cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
