@@ -30,7 +30,7 @@ impl Phase {
     }
 }
 
-/// How far a phase is. `total_bytes` may still grow while the disk is being planned.
+/// How far a phase is. `total_bytes` may be less in the end: what is claimed can turn out to be a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The phase.

@@ -89,6 +89,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) level: i32,
     pub(crate) workers: usize,
     pub(crate) phase: Phase,
+    /// How much the whole pass will read, as far as that is known before it is planned.
+    pub(crate) total_bytes: u64,
 }
 
 /// A job and the bytes of its chunks.
@@ -452,7 +454,7 @@ impl Pipeline<'_> {
         let progress = Progress {
             phase: self.phase,
             done_bytes: order.done_bytes,
-            total_bytes: order.planned_bytes,
+            total_bytes: order.planned_bytes.max(self.total_bytes),
         };
         match observer.progress(progress) {
             ControlFlow::Continue(()) => Ok(()),
