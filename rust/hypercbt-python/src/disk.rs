@@ -6,14 +6,15 @@ use std::{
 };
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
-use hypercbt_vhdx::{Format, OpenOptions, Place};
+use hypercbt_vhdx::{OpenOptions, Place};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
 use crate::{
     buffer::{Memory, WritableBuffer},
     documents,
-    error::{UnsupportedDiskError, disk_error},
+    error::disk_error,
     extents::Extents,
+    repository::misuse,
 };
 
 /// A virtual disk, opened for reading. Any number of threads may read at once.
@@ -47,21 +48,12 @@ impl VirtualDisk {
             parent_folders,
         };
         let opened = match format {
-            None | Some("vhdx") => py.detach(|| hypercbt_vhdx::VirtualDisk::open(&path, &options)),
+            None => py.detach(|| hypercbt_vhdx::VirtualDisk::open(&path, &options)),
+            Some("vhdx") => py.detach(|| hypercbt_vhdx::VirtualDisk::open_vhdx(&path, &options)),
             Some("raw") => py.detach(|| hypercbt_vhdx::VirtualDisk::open_raw(&path)),
-            Some(other) => {
-                return Err(PyValueError::new_err(format!(
-                    "unknown disk format {other:?}"
-                )));
-            }
+            Some(other) => return Err(misuse(format!("unknown disk format {other:?}"))),
         };
         let disk = opened.map_err(disk_error)?;
-        if format == Some("vhdx") && disk.format() != Format::Vhdx {
-            return Err(UnsupportedDiskError::new_err(format!(
-                "{} is not a VHDX file",
-                path.display()
-            )));
-        }
         Ok(Self {
             disk: Mutex::new(Some(Arc::new(disk))),
         })
