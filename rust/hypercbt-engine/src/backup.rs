@@ -71,7 +71,8 @@ pub fn backup(
     observer: &mut dyn Observer,
 ) -> Result<BackupOutcome> {
     let started = request.clock.elapsed();
-    let before = request.disk.stamp()?;
+    // Not from now on: what is where was settled when the disk was opened.
+    let before = request.disk.opened_stamp();
     let points = points(repository, &request.wanted)?;
     let basis = base::choose(
         &points,

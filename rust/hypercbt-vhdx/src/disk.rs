@@ -268,6 +268,13 @@ impl VirtualDisk {
         opened.source().storage().as_file()
     }
 
+    /// What tells whether somebody wrote to the files, as it was before anything else was read of them.
+    pub fn opened_stamp(&self) -> Stamp {
+        Stamp {
+            files: self.files.iter().map(OpenFile::opened_stamp).collect(),
+        }
+    }
+
     /// What tells whether somebody wrote to the files, read anew.
     pub fn stamp(&self) -> Result<Stamp> {
         let files = self

@@ -1,5 +1,6 @@
 //! One file of a chain, opened, whatever its format.
 
+use std::io;
 use std::path::PathBuf;
 
 use hypercbt_extent::{ByteLen, DiskOffset};
@@ -11,7 +12,7 @@ use crate::locator::ParentLocator;
 use crate::raw::{self, RawMap};
 use crate::segments::Run;
 use crate::source::Source;
-use crate::stamp::FileStamp;
+use crate::stamp::{FileStamp, HeaderStamp};
 use crate::vhdx::Vhdx;
 use crate::{Error, FileOffset, Part, ReadAt, Reason, Result, header};
 
@@ -20,6 +21,8 @@ use crate::{Error, FileOffset, Part, ReadAt, Reason, Result, header};
 pub(crate) struct OpenFile {
     source: Source,
     content: Content,
+    /// The headers of a VHDX file, before anything else was read of it.
+    headers: [Option<HeaderStamp>; 2],
 }
 
 #[derive(Debug)]
@@ -36,8 +39,7 @@ impl OpenFile {
             return Self::vhdx_from(source);
         }
         refuse_vhd(&source)?;
-        let content = Content::Raw(RawMap::open(&source)?);
-        Ok(Self { source, content })
+        Self::raw_from(source)
     }
 
     /// Opens a file that must be a VHDX file.
@@ -51,15 +53,29 @@ impl OpenFile {
     }
 
     fn vhdx_from(mut source: Source) -> Result<Self> {
+        // Where they cannot be read, opening says so better.
+        let headers = read_headers(source.storage()).unwrap_or_default();
         let content = Content::Vhdx(Box::new(Vhdx::open(&mut source)?));
-        Ok(Self { source, content })
+        Ok(Self {
+            source,
+            content,
+            headers,
+        })
+    }
+
+    fn raw_from(source: Source) -> Result<Self> {
+        let content = Content::Raw(RawMap::open(&source)?);
+        Ok(Self {
+            source,
+            content,
+            headers: [None, None],
+        })
     }
 
     /// Opens a file as a raw disk, whatever is in it.
     pub(crate) fn open_raw(name: PathBuf, storage: Box<dyn ReadAt>) -> Result<Self> {
         let source = Source::new(name, storage)?;
-        let content = Content::Raw(RawMap::open(&source)?);
-        Ok(Self { source, content })
+        Self::raw_from(source)
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -135,20 +151,33 @@ impl OpenFile {
         }
     }
 
+    /// What tells whether somebody wrote to the file, as it was when it was opened.
+    pub(crate) fn opened_stamp(&self) -> FileStamp {
+        FileStamp {
+            bytes: self.source.file_len(),
+            modified: self.source.modified(),
+            headers: self.headers.clone(),
+        }
+    }
+
     /// Reads anew what tells whether somebody wrote to the file.
     pub(crate) fn stamp(&self) -> Result<FileStamp> {
         let storage = self.source.storage();
         let failed = |error| self.source.examine_failed(error);
-        let headers = match self.content {
-            Content::Vhdx(_) => header::read_both(storage).map_err(failed)?,
-            Content::Raw(_) => [None, None],
-        };
         Ok(FileStamp {
             bytes: storage.len().map_err(failed)?,
             modified: storage.modified().map_err(failed)?,
-            headers: headers.map(|header| header.map(|header| header.stamp())),
+            headers: match self.content {
+                Content::Vhdx(_) => read_headers(storage).map_err(failed)?,
+                Content::Raw(_) => [None, None],
+            },
         })
     }
+}
+
+fn read_headers(storage: &dyn ReadAt) -> io::Result<[Option<HeaderStamp>; 2]> {
+    let headers = header::read_both(storage)?;
+    Ok(headers.map(|header| header.map(|header| header.stamp())))
 }
 
 /// A legacy VHD is not read yet, and never taken for anything else.

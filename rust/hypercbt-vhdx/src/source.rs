@@ -14,6 +14,7 @@ use crate::{Error, FileOffset, Part, ReadAt, Reason, Result};
 pub(crate) struct Source {
     name: PathBuf,
     storage: Box<dyn ReadAt>,
+    modified: Option<i128>,
     file_len: ByteLen,
     data: Extents,
     overlay: Overlay,
@@ -26,11 +27,14 @@ impl Source {
             file: name.clone(),
             source,
         };
+        // Before all else: a write from now on is seen by whoever compares.
+        let modified = storage.modified().map_err(failed)?;
         let file_len = storage.len().map_err(failed)?;
         let data = storage.data_extents().map_err(failed)?;
         Ok(Self {
             name,
             storage,
+            modified,
             file_len,
             data,
             overlay: Overlay::default(),
@@ -52,6 +56,11 @@ impl Source {
 
     pub(crate) fn overlay(&self) -> &Overlay {
         &self.overlay
+    }
+
+    /// When the file had last been modified as it was opened, if the storage knows.
+    pub(crate) fn modified(&self) -> Option<i128> {
+        self.modified
     }
 
     /// The length of the file as it was opened.

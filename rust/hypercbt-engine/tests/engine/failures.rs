@@ -421,3 +421,13 @@ fn a_list_since_a_point_whose_object_is_damaged_says_so() {
     let point = lab.compare(&source);
     lab.assert_holds(&point, &source.bytes());
 }
+
+#[test]
+fn a_disk_that_was_written_after_it_was_opened_makes_no_point() {
+    let (mut lab, source, first, _) = changed();
+    let open = source.open();
+    source.set(3, 9); // a hole when it was opened: where its bytes are is not known
+    let error = lab.run(&open, Wanted::Compare, |_| {}).unwrap_err();
+    assert!(matches!(error, Error::SourceChanged), "{error:?}");
+    lab.assert_points(&[&first]);
+}
