@@ -171,8 +171,8 @@ impl History<'_> {
             // Its base is gone, and with it the proof that it did not read.
             return Ok(Source::Here { read: false });
         };
-        Ok(match (step.id(chunk)?, base.id(chunk)?) {
-            (Some(id), Some(before)) if id == before => Source::Base(number),
+        Ok(match (step.ids(chunk)?, base.ids(chunk)?) {
+            (Some(ids), Some(before)) if ids == before => Source::Base(number),
             // Its id differs from its base's: it was claimed there, and read.
             (Some(_), Some(_)) => Source::Here { read: true },
             // A tree that is damaged proves nothing either.
@@ -182,12 +182,11 @@ impl History<'_> {
 }
 
 impl Step<'_> {
-    /// What stands there; the outer `None` if that is lost.
-    fn id(&self, chunk: u64) -> Result<Option<Option<ChunkId>>> {
+    /// What stands there, in a list of one; `None` if that is lost.
+    fn ids(&self, chunk: u64) -> Result<Option<Vec<Option<ChunkId>>>> {
         match self.tree.ids(&(chunk..chunk + 1)) {
-            Ok(ids) => Ok(Some(ids.first().copied().flatten())),
             Err(Error::Repository(error)) if is_lost(&error) => Ok(None),
-            Err(error) => Err(error),
+            ids => ids.map(Some),
         }
     }
 
