@@ -183,13 +183,13 @@ impl VerifyPass<'_> {
     }
 }
 
-/// A number from 0 to 1 that an id and a seed make: a hash of ids that are hashes themselves.
+/// A number from 0 up to, but never, 1 that an id and a seed make: a hash of ids that are hashes themselves.
 fn share(id: &[u8; 32], seed: u64) -> f64 {
     let (words, _) = id.as_chunks::<8>();
     let word = words.first().map_or(0, |word| u64::from_le_bytes(*word)) ^ seed;
     let mixed = word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     #[expect(clippy::cast_precision_loss, reason = "32 bits fit into a double")]
-    let share = mixed as f64 / f64::from(u32::MAX);
+    let share = mixed as f64 / (f64::from(u32::MAX) + 1.0);
     share
 }
 
@@ -210,5 +210,24 @@ fn report(shared: &Shared, observer: &mut dyn Observer) {
     };
     if observer.progress(progress) == ControlFlow::Break(()) {
         shared.stop.fail(Error::Cancelled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_has_a_share_that_a_sample_of_all_leaves_out() {
+        // Times the odd constant, the upper half of this word is all ones.
+        let mut inverse = 1_u64;
+        for _ in 0..6 {
+            let product = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(inverse);
+            inverse = inverse.wrapping_mul(2_u64.wrapping_sub(product));
+        }
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&u64::MAX.wrapping_mul(inverse).to_le_bytes());
+        assert!(share(&id, 0) > 0.999_999_9);
+        assert!(share(&id, 0) < 1.0);
     }
 }
