@@ -192,3 +192,26 @@ def test_a_killed_verification_finds_the_damage_again(
                 assert repository.point(point).open().read() == state
         at += 3
     assert at > 9
+
+
+def test_a_killed_repair_of_the_index_is_finished_by_the_next_run(
+    folder: Path, worker: Worker
+) -> None:
+    """One segment is gone and one is damaged: the run replaces both from the footers of their packs."""
+    original = make_scene(folder / "original", 4)
+    gone, broken, *_ = sorted((original.repository / "index").iterdir())
+    gone.unlink()
+    broken.chmod(0o644)
+    broken.write_bytes(broken.read_bytes()[:-1])
+    changed(original)
+    at, finished = 0, False
+    while not finished:
+        scene = original.copy(folder / str(at))
+        finished = back_up(worker, scene, {}, at).code == 0
+        with Repository.open(scene.repository) as repository:
+            for point, state in scene.states.items():
+                assert repository.point(point).open().read() == state
+        scene.back_up()
+        scene.check()
+        at += 7
+    assert at > 9
