@@ -1,13 +1,13 @@
 //! Change tracking is checked, not believed (design §5.3): simulated days, and changes that nobody reports.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::atomic::Ordering};
 
-use hypercbt_engine::AuditPolicy;
+use hypercbt_engine::{AuditPolicy, Observer, Phase, Progress};
 use hypercbt_extent::Extents;
 use hypercbt_repo::{Method, RecordKind, RestorePoint, Suspect, Timestamp};
 use proptest::prelude::*;
 
-use crate::support::{CHUNK, DAY, FakeDisk, Lab, chunks, disk, noise, stats};
+use crate::support::{CHUNK, DAY, FakeDisk, Lab, chunks, disk, list, noise, stats};
 
 /// Allocated chunks of the disk: 20 for each of the 28 days.
 const CHUNKS: u64 = 560;
@@ -652,5 +652,44 @@ fn a_clock_that_goes_back_makes_no_point_look_as_if_it_had_read() {
     assert_eq!(
         (suspects[0].first, suspects[0].last),
         (second.id, second.id)
+    );
+}
+
+#[derive(Default)]
+struct Phases(Vec<(Phase, u64, u64)>);
+
+impl Observer for Phases {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        let Progress {
+            phase,
+            done_bytes,
+            total_bytes,
+        } = progress;
+        assert!(done_bytes <= total_bytes);
+        self.0.retain(|(seen, ..)| *seen != phase);
+        self.0.push((phase, done_bytes, total_bytes));
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn an_observer_sees_the_claims_the_audit_and_the_comparison_that_a_missed_change_makes_of_it() {
+    let mut lab = Lab::new();
+    let source = FakeDisk::of(&[1, 2, 0, 4]);
+    let first = lab.full(&source);
+    source.set(0, 10);
+    source.set(3, 40); // nobody says so
+    lab.audit = AuditPolicy::Full;
+    let mut phases = Phases::default();
+    let wanted = list(chunks(&[0]), first.id);
+    lab.watched(&source.open(), wanted, |_| {}, &mut phases)
+        .unwrap();
+    assert_eq!(
+        phases.0,
+        [
+            (Phase::Backup, CHUNK, CHUNK),
+            (Phase::Audit, 2 * CHUNK, 2 * CHUNK),
+            (Phase::Widen, 3 * CHUNK, 3 * CHUNK),
+        ]
     );
 }
