@@ -223,6 +223,14 @@ mod tests {
     }
 
     #[test]
+    fn an_audit_may_take_as_long_as_the_claimed_chunks_took_and_a_minute_in_any_case() {
+        let seconds = Duration::from_secs;
+        assert_eq!(AuditPolicy::DEFAULT.budget(seconds(5)), Some(seconds(60)));
+        assert_eq!(AuditPolicy::DEFAULT.budget(seconds(90)), Some(seconds(90)));
+        assert_eq!(AuditPolicy::Full.budget(seconds(90)), None);
+    }
+
+    #[test]
     fn a_newer_span_covers_what_it_touches_and_leaves_the_rest() {
         let base = AuditState {
             cursor: 0,
