@@ -1,25 +1,19 @@
 //! The tree of a disk of a point, for looking up what stands where.
 
-use std::{
-    collections::HashMap,
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+use std::{ops::Range, sync::Arc};
+
+use hypercbt_repo::{ChunkId, NodeId, PointDisk, View, tree::TreeReader};
+
+use crate::{
+    Result,
+    allocation::Grid,
+    node_cache::{CachedNodes, NodeCache},
 };
-
-use hypercbt_repo::{
-    ChunkId, NodeId, PointDisk, View,
-    tree::{Node, NodeSource, TreeReader},
-};
-
-use crate::{Result, allocation::Grid};
-
-/// Nodes that are kept, at most twice as many: 8 MiB of inner nodes, or leaves for 16 GiB of disk.
-const CACHED_NODES: usize = 1024;
 
 /// The tree of one disk; empty without one. Cheap to clone, and any thread may use it.
 #[derive(Clone)]
 pub(crate) struct BaseTree<'a> {
-    nodes: Arc<CachedNodes<'a>>,
+    nodes: CachedNodes<'a>,
     root: Option<NodeId>,
     /// Chunks of the disk that it maps, which may be of another size; `None` without a tree.
     chunks: Option<u64>,
@@ -28,19 +22,20 @@ pub(crate) struct BaseTree<'a> {
 impl<'a> BaseTree<'a> {
     /// The tree of `disk`, or of nothing.
     pub(crate) fn open(view: &'a View, chunk_bytes: u64, disk: Option<&PointDisk>) -> Self {
-        let nodes = Arc::new(CachedNodes {
-            view,
-            cache: Mutex::default(),
-        });
-        let mut tree = Self {
-            nodes,
+        let none = Self::none(view, Arc::default());
+        match disk {
+            Some(disk) => none.another(chunk_bytes, disk),
+            None => none,
+        }
+    }
+
+    /// The tree of nothing; others that are made from it keep what they read in `cache`.
+    pub(crate) fn none(view: &'a View, cache: Arc<NodeCache>) -> Self {
+        Self {
+            nodes: CachedNodes { view, cache },
             root: None,
             chunks: None,
-        };
-        if let Some(disk) = disk {
-            tree = tree.another(chunk_bytes, disk);
         }
-        tree
     }
 
     /// The tree of `disk`, which shares what was read of this one.
@@ -50,7 +45,7 @@ impl<'a> BaseTree<'a> {
             chunk_bytes,
         };
         Self {
-            nodes: Arc::clone(&self.nodes),
+            nodes: self.nodes.clone(),
             root: disk.root,
             chunks: Some(grid.chunks()),
         }
@@ -107,49 +102,6 @@ impl<'a> BaseTree<'a> {
     }
 
     fn reader(&self) -> Option<TreeReader<'_>> {
-        Some(TreeReader::new(&*self.nodes, self.root, self.chunks?))
-    }
-}
-
-/// Nodes of a view, the recent ones kept: neighbouring look-ups share all but the leaf.
-struct CachedNodes<'a> {
-    view: &'a View,
-    cache: Mutex<Generations>,
-}
-
-/// Two generations: when the young one is full it becomes the old one, and what nobody asked for is forgotten.
-#[derive(Default)]
-struct Generations {
-    young: HashMap<NodeId, Arc<Node>>,
-    old: HashMap<NodeId, Arc<Node>>,
-}
-
-impl Generations {
-    fn get(&mut self, id: NodeId) -> Option<Arc<Node>> {
-        if let Some(node) = self.young.get(&id) {
-            return Some(Arc::clone(node));
-        }
-        let node = self.old.remove(&id)?;
-        self.insert(id, Arc::clone(&node));
-        Some(node)
-    }
-
-    fn insert(&mut self, id: NodeId, node: Arc<Node>) {
-        if self.young.len() >= CACHED_NODES {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(id, node);
-    }
-}
-
-impl NodeSource for CachedNodes<'_> {
-    fn node(&self, id: NodeId) -> hypercbt_repo::Result<Arc<Node>> {
-        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(node) = cache().get(id) {
-            return Ok(node);
-        }
-        let node = self.view.node(id)?;
-        cache().insert(id, Arc::clone(&node));
-        Ok(node)
+        Some(TreeReader::new(&self.nodes, self.root, self.chunks?))
     }
 }

@@ -18,6 +18,7 @@ mod diff;
 mod error;
 mod fetch;
 mod job;
+mod node_cache;
 mod observer;
 mod pass;
 mod pipeline;

@@ -7,7 +7,9 @@ use std::{
 
 use hypercbt_repo::{ChunkId, PointDisk, Repository, RestorePoint, View};
 
-use crate::{Error, Result, allocation::Grid, base_tree::BaseTree, restore::find_disk};
+use crate::{
+    Error, Result, allocation::Grid, base_tree::BaseTree, node_cache::NodeCache, restore::find_disk,
+};
 
 /// Bytes of chunks that are kept: file system parsers read small pieces near each other.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -17,6 +19,7 @@ pub struct PointDiskReader {
     view: Arc<View>,
     disk: PointDisk,
     grid: Grid,
+    nodes: Arc<NodeCache>,
     cache: Mutex<VecDeque<(ChunkId, Arc<Vec<u8>>)>>,
 }
 
@@ -32,6 +35,7 @@ impl PointDiskReader {
             view: repository.view()?,
             disk,
             grid,
+            nodes: Arc::default(),
             cache: Mutex::default(),
         })
     }
@@ -57,8 +61,10 @@ impl PointDiskReader {
             return Ok(());
         }
         let chunks = at / self.grid.chunk_bytes..end.div_ceil(self.grid.chunk_bytes);
-        let tree = BaseTree::open(&self.view, self.grid.chunk_bytes, Some(&self.disk));
-        let ids = tree.ids(&chunks)?;
+        let none = BaseTree::none(&self.view, Arc::clone(&self.nodes));
+        let ids = none
+            .another(self.grid.chunk_bytes, &self.disk)
+            .ids(&chunks)?;
         let mut rest = buffer;
         let mut position = at;
         for (chunk, id) in chunks.zip(ids) {
