@@ -187,6 +187,8 @@ class VerifyReport:
     damaged: tuple[DamagedRecord, ...]
     damaged_objects: tuple[str, ...]
     """Restore points, packs and index segments that cannot be read, a line each."""
+    unlisted: str | None
+    """Why the damage could not be put on the repository's list; the next backup does not know of it."""
     elapsed_seconds: float
 
     @property

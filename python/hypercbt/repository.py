@@ -302,5 +302,6 @@ def _verify_report(document: dict[str, Any]) -> VerifyReport:
             for record in document["damaged"]
         ),
         damaged_objects=tuple(document["damaged_objects"]),
+        unlisted=document["unlisted"],
         elapsed_seconds=seconds(document["elapsed_micros"]),
     )

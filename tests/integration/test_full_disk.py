@@ -124,15 +124,19 @@ def test_a_full_repository_can_still_be_read_and_deleted_from(
     nearly.check_older()
 
 
-def test_damage_in_a_full_repository_is_told_as_an_error_or_a_report(
+def test_damage_in_a_full_repository_is_reported_and_said_to_be_unlisted(
     nearly: Nearly,
 ) -> None:
-    """The damage list cannot be written then; that must not look like a clean repository."""
+    """The damage list cannot be written then; that is no reason to keep the damage secret."""
     [pack] = Path(nearly.repository.path, "pack").rglob("*/*")
     pack.chmod(0o644)
     overwrite(pack, (300, b"damaged"))
     nearly.leave(0)
-    with pytest.raises(errors.RepositoryFullError):
-        nearly.repository.verify()
+    report = nearly.repository.verify()
+    assert not report.clean
+    assert report.damaged
+    assert report.unlisted is not None
     nearly.filler.unlink()
-    assert not nearly.repository.verify().clean
+    report = nearly.repository.verify()
+    assert not report.clean
+    assert report.unlisted is None

@@ -102,5 +102,5 @@ def test_results_are_frozen() -> None:
 def test_a_verification_is_clean_only_without_any_damage(
     objects: tuple[str, ...], clean: bool
 ) -> None:
-    report = VerifyReport("all", 1, 1, 1, 1, 1, (), objects, 0.1)
+    report = VerifyReport("all", 1, 1, 1, 1, 1, (), objects, None, 0.1)
     assert report.clean is clean

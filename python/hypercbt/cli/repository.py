@@ -71,5 +71,10 @@ def _print_report(console: Console, report: VerifyReport) -> None:
         )
     for line in report.damaged_objects:
         console.print(f"damaged: {line}", soft_wrap=True)
+    if report.unlisted:
+        console.print(
+            f"the next backup will not know of this damage: {report.unlisted}",
+            soft_wrap=True,
+        )
     if report.clean:
         console.print("nothing is damaged")

@@ -61,7 +61,7 @@ pub struct DamagedRecord {
 }
 
 /// What was read and found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct VerifyReport {
     /// Points whose trees were walked.
     pub points: u64,
@@ -77,6 +77,8 @@ pub struct VerifyReport {
     pub damaged: Vec<DamagedRecord>,
     /// Damaged objects that are no records, a line each: points, packs, index segments.
     pub damaged_objects: Vec<String>,
+    /// Why the damage could not be put on the repository's list, if it could not: the next backup does not know of it.
+    pub unlisted: Option<hypercbt_repo::Error>,
     /// How long it took.
     pub elapsed_micros: u64,
 }
@@ -97,7 +99,8 @@ pub fn verify(
         workers: threads::workers(request.workers),
     };
     let check = pass.run(&points, &request.scope, observer)?;
-    note(&view, repository, request.id, &check.findings)?;
+    // A full repository is no reason to keep to ourselves what was found.
+    let unlisted = note(&view, repository, request.id, &check.findings).err();
     // A new look: what was just found damaged counts as not there.
     let view = repository.view()?;
     let reached = reach::walk(
@@ -120,6 +123,7 @@ pub fn verify(
         nodes: check.nodes,
         read_bytes: check.read_bytes,
         damaged_objects: objects.into_iter().chain(check.damage).collect(),
+        unlisted,
         damaged: damaged(&check.findings, reached),
         elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     })
@@ -143,7 +147,12 @@ fn in_scope(
 }
 
 /// Puts what was found on the damage list.
-fn note(view: &View, repository: &Repository, id: RunId, findings: &[Finding]) -> Result<()> {
+fn note(
+    view: &View,
+    repository: &Repository,
+    id: RunId,
+    findings: &[Finding],
+) -> hypercbt_repo::Result<()> {
     let known = view.damage().places();
     let places: Vec<DamagedPlace> = findings
         .iter()
@@ -159,7 +168,7 @@ fn note(view: &View, repository: &Repository, id: RunId, findings: &[Finding]) -
     if places.is_empty() {
         Ok(())
     } else {
-        Ok(repository.add_damage(id, &places)?)
+        repository.add_damage(id, &places)
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn verify(scope: &VerifyScope, report: &VerifyReport) -> String {
         "read_bytes": report.read_bytes,
         "damaged": damaged.collect::<Vec<_>>(),
         "damaged_objects": report.damaged_objects,
+        "unlisted": report.unlisted.as_ref().map(|error| crate::error::chain(error)),
         "elapsed_micros": report.elapsed_micros,
     })
     .to_string()
