@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import pytest
 import hypercbt
 from hypercbt import Repository
 from support import command, files_under, overwrite, write_disk
+from support import hypercbt as hypercbt_command
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
 
@@ -49,11 +51,14 @@ def interrupted(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)]
 )
 def test_a_stopped_backup_leaves_no_point_and_no_temporary_file(
-    tmp_path: Path, large_disk: Path, number: signal.Signals, code: int
+    tmp_path: Path, large_disk: Path, name: str, code: int
 ) -> None:
+    number = signal.Signals[name]
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip(f"whoever started us has ignored {name}")
     repository = Repository.create(tmp_path / "repository")
     small = tmp_path / "small.raw"
     state = write_disk(small)
@@ -63,8 +68,7 @@ def test_a_stopped_backup_leaves_no_point_and_no_temporary_file(
     )
     assert ended == code
     assert seconds < 5  # within a second on a machine that does nothing else
-    if number == signal.SIGINT:
-        assert json.loads(output)["error"]["exit_code"] == 130
+    assert json.loads(output)["error"]["exit_code"] == code
     assert repository.points() == [older]
     assert files_under(Path(repository.path, "tmp")) == []
     assert older.open().read() == state
@@ -112,3 +116,53 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         assert process.stderr.read() == b""
         process.stderr.close()
         assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(
+    tmp_path: Path, options: list[str]
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    repository = Repository.create(tmp_path / "repository")
+    with full.open("wb") as output:
+        done = subprocess.run(
+            command("points", "-r", repository.path, *options),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backup_whose_name_the_output_cannot_show_is_done(tmp_path: Path) -> None:
+    repository = Repository.create(tmp_path / "repository")
+    disk = tmp_path / "b\u00fcro.raw"
+    write_disk(disk)
+    done = hypercbt_command(
+        "backup",
+        disk,
+        "-r",
+        repository.path,
+        env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+    assert done.exit_code == 0
+    assert "of b?ro" in done.stdout
+
+
+def test_streams_that_are_closed_are_no_bug_of_ours(tmp_path: Path) -> None:
+    repository = Repository.create(tmp_path / "repository")
+    disk = tmp_path / "disk.raw"
+    write_disk(disk)
+    words = shlex.join(command("backup", disk, "-r", repository.path))
+    assert subprocess.run(["sh", "-c", f"{words} >&-"], check=False).returncode == 0
+    more = shlex.join(["--changes", "-", "--since", "disk@latest"])
+    done = subprocess.run(
+        ["sh", "-c", f"{words} {more} <&-"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there are no changes to read")

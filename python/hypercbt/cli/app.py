@@ -4,6 +4,7 @@ cyclopts parses, because every way to misuse it is one public exception that it 
 and a JSON document where one was asked for), and help comes from the docstrings.
 """
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -59,6 +61,14 @@ for command, name in (
     app.command(command, name=name)
 
 
+class Terminated(BaseException):
+    """A signal asked us to end. No `Exception`: nothing on the way may take it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.number = number
+
+
 class _Output(Console):
     """Standard output. Whoever reads it may go away: that ends us, and is not an error."""
 
@@ -69,6 +79,14 @@ class _Output(Console):
 def main() -> int:
     """Run the command line of this process and return its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A terminal that was closed; whoever wants to outlive it has ignored the signal already.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _terminate)
+    if sys.stdout is None:  # whoever started us has closed it
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What is done is done, also where its name cannot be shown.
+        sys.stdout.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
     return run(sys.argv[1:])
 
@@ -84,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return BROKEN_PIPE
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Terminated) as error:
         return _fail(error, wants_json)
     return outcome.exit_code
 
@@ -95,6 +113,8 @@ def exit_code_of(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
+    if isinstance(error, Terminated):
+        return 128 + error.number
     if isinstance(error, CycloptsError | ValueError | TypeError):
         return MISUSE
     return FAILED
@@ -103,7 +123,8 @@ def exit_code_of(error: BaseException) -> int:
 def _fail(error: BaseException, wants_json: bool) -> int:
     """Say what went wrong, on both streams, and return the exit code."""
     exit_code = exit_code_of(error)
-    expected = HypercbtError | CycloptsError | ValueError | OSError | KeyboardInterrupt
+    expected = HypercbtError | CycloptsError | ValueError | OSError
+    expected |= KeyboardInterrupt | Terminated
     if not isinstance(error, expected):
         traceback.print_exception(error)  # our bug: somebody will want to know where
     Console(stderr=True, markup=False).print(
@@ -112,7 +133,7 @@ def _fail(error: BaseException, wants_json: bool) -> int:
     if wants_json:
         try:
             _print_json(error_document(error, exit_code))
-        except BrokenPipeError:
+        except OSError:  # it has gone, or is full: the exit code still says it
             _drop_stdout()
     return exit_code
 
@@ -152,4 +173,4 @@ def _show_warning(
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Stop as Ctrl-C does: temporary files go, finished packs keep their index."""
-    raise SystemExit(128 + number)
+    raise Terminated(number)

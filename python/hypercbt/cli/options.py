@@ -69,6 +69,8 @@ def read_changes(source: str) -> Extents:
         ValueError: They are not in the form that was promised.
     """
     if source == "-":
+        if sys.stdin is None:
+            raise ValueError("there are no changes to read: standard input is closed")
         return changes_from_binary(sys.stdin.buffer.read())
     try:
         text = Path(source).read_text(encoding="utf-8")
