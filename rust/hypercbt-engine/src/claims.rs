@@ -11,7 +11,7 @@ use crate::{
     allocation::{Grid, Stretch, Stretches, stretches},
     base_tree::BaseTree,
     job::{self, Job},
-    pipeline::Window,
+    window::Window,
 };
 
 /// A window holds about this much to read: enough to sort by place in the file, few enough to remember.

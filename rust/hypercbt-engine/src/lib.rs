@@ -26,11 +26,13 @@ mod point_disk;
 mod reach;
 mod restore;
 mod slice;
+mod stop;
 mod suspects;
 mod target;
 mod threads;
 mod verify;
 mod verify_pass;
+mod window;
 
 pub use audit::AuditPolicy;
 pub use backup::{BackupOutcome, BackupRequest, backup};

@@ -13,8 +13,9 @@ use crate::{
     base::Basis,
     base_tree::BaseTree,
     claims::{AuditPass, Claims, Pass, Seen},
-    pipeline::{Change, Outcome, Pipeline, Work},
+    pipeline::Pipeline,
     slice::Slice,
+    window::{Change, Outcome, Work},
 };
 
 /// One disk on its way into a run.

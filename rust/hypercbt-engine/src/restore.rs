@@ -21,7 +21,7 @@ use crate::{
     base_tree::BaseTree,
     fetch::{self, Batch},
     observer::REPORT_EVERY,
-    pipeline::Stop,
+    stop::Stop,
     target::{Target, Unfinished},
     threads,
 };

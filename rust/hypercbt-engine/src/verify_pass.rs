@@ -16,8 +16,8 @@ use crate::{
     check_pack::{PackCheck, PackChecker},
     fetch::{self, Batch, Wanted},
     observer::REPORT_EVERY,
-    pipeline::Stop,
     reach,
+    stop::Stop,
 };
 
 /// One verification's reading.
