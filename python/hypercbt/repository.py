@@ -1,5 +1,6 @@
 """A repository: where restore points and what they share are kept."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from os import fspath
@@ -26,6 +27,7 @@ from hypercbt.points import PointDisk, RestorePoint, point_from_document
 
 DEFAULT_CHUNK_SIZE = 256 * 1024
 LATEST = "latest"
+WHOLE_ID = re.compile("[0-9a-fA-F]{32}")
 
 
 class Repository:
@@ -156,8 +158,14 @@ class Repository:
         return [_suspect(entry) for entry in parse_list(self.native.suspects())]
 
     def delete(self, point: RestorePoint | str) -> None:
-        """Delete a restore point. What it shares with others stays."""
-        self.native.delete_point(self._id(point))
+        """Delete a restore point. What it shares with others stays.
+
+        One that can no longer be read is deleted by its whole id, and by nothing less.
+        """
+        if isinstance(point, str) and WHOLE_ID.fullmatch(point):
+            self.native.delete_point(point.lower())
+        else:
+            self.native.delete_point(self._id(point))
 
     def diff(self, first: RestorePoint | str, second: RestorePoint | str) -> DiffReport:
         """Return where two restore points differ; the cost follows the difference.

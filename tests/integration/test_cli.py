@@ -298,6 +298,28 @@ def test_delete_removes_one_point_and_harms_no_other(
     assert restored(repository, second, tmp_path) == data
 
 
+def test_a_damaged_point_is_deleted_by_its_whole_id(
+    repository: Path, disk: Path
+) -> None:
+    ids = [
+        hypercbt("backup", disk, "-r", repository, "--json").document["restore_point"]
+        for _ in range(2)
+    ]
+    path = repository / "point" / ids[0]
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert hypercbt("points", "-r", repository).exit_code == 3
+    prefix = hypercbt("delete", ids[0][:12], "-r", repository, "--json")
+    assert prefix.document["error"]["exit_code"] == 3
+    assert path.exists()
+    done = hypercbt("delete", ids[0], "-r", repository, "--json")
+    assert (done.exit_code, done.document["name"]) == (0, None)
+    left = hypercbt("points", "-r", repository, "--json")
+    assert left.exit_code == 0
+    assert [point["restore_point"] for point in left.document["points"]] == ids[1:]
+    assert hypercbt("delete", ids[0], "-r", repository).exit_code == 1
+
+
 def test_inspect_says_what_a_file_is(
     tmp_path: Path, repository: Path, disk: Path
 ) -> None:

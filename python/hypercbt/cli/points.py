@@ -76,13 +76,16 @@ def delete(point: str, /, *, repository: RepositoryPath, json: Json = False) -> 
         point: Its id, a unique prefix of it, or NAME@latest.
     """
     with Repository.open(repository) as opened:
-        found = opened.point(point)
-        opened.delete(found)
+        try:
+            found = opened.point(point)
+            gone, name = found.id, found.name
+        except IntegrityError:  # nobody can say any more whose it was
+            gone, name = point.lower(), None
+        opened.delete(gone)
+    what = f"{gone} of {name}" if name else f"{gone}, which was damaged"
     return Outcome(
-        {"format": FORMAT, "restore_point": found.id, "name": found.name},
-        lambda console: console.print(
-            f"deleted restore point {found.id} of {found.name}", soft_wrap=True
-        ),
+        {"format": FORMAT, "restore_point": gone, "name": name},
+        lambda console: console.print(f"deleted restore point {what}", soft_wrap=True),
     )
 
 
