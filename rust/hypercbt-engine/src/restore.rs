@@ -283,3 +283,80 @@ fn report(counters: &Counters, total_bytes: u64, observer: &mut dyn Observer, st
         stop.fail(Error::Cancelled);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use hypercbt_repo::{CreateOptions, MemoryStorage, RepositoryId, Timestamp};
+    use hypercbt_vhdx::{Guid, ReadAt, VirtualDisk};
+
+    use super::*;
+    use crate::{AuditPolicy, BackupRequest, DiskFormat, Silent, SystemClock, Wanted, backup};
+
+    fn one_chunk() -> (Repository, RestorePoint) {
+        let options = CreateOptions {
+            chunk_bytes: 64 << 10,
+            id: RepositoryId([1; 16]),
+            created: Timestamp(0),
+        };
+        let storage = Arc::new(MemoryStorage::new());
+        let repository = Repository::create(storage, "memory", &options).unwrap();
+        let bytes: Box<dyn ReadAt> = Box::new(vec![1_u8; 64 << 10]);
+        let disk = VirtualDisk::from_storage(vec![("disk".to_owned(), bytes)]).unwrap();
+        let request = BackupRequest {
+            disk: &disk,
+            machine: "file:disk".to_owned(),
+            name: "disk".to_owned(),
+            disk_name: "disk".to_owned(),
+            run: RunId([2; 16]),
+            created: Timestamp(1),
+            wanted: Wanted::Full,
+            new_disk: false,
+            audit: AuditPolicy::Off,
+            seed: 0,
+            level: 1,
+            workers: None,
+            clock: &SystemClock::start(),
+            pack_bytes: BackupRequest::PACK_BYTES,
+        };
+        let point = backup(&repository, &request, &mut Silent).unwrap().point;
+        (repository, point)
+    }
+
+    fn target(path: &Path) -> Target {
+        Target {
+            path: path.to_owned(),
+            format: DiskFormat::Raw,
+            overwrite: false,
+            guids: [Guid::ZERO; 3],
+            new_disk_id: false,
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_fails_the_restore_and_leaves_no_file() {
+        let (repository, point) = one_chunk();
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(&folder.path().join("disk.raw"));
+        let disk = find_disk(&point, 0).unwrap();
+        // A file that has room for nothing refuses every write.
+        let file = Unfinished::create(&target, disk, &Extents::new(), RunId([3; 16])).unwrap();
+        let view = repository.view().unwrap();
+        let grid = Grid {
+            disk_bytes: disk.size,
+            chunk_bytes: 64 << 10,
+        };
+        let tree = BaseTree::open(&view, grid.chunk_bytes, Some(disk));
+        let restore = Restore {
+            view: &view,
+            grid,
+            file: &file,
+            workers: 2,
+        };
+        let error = restore.run(&tree, disk.size, &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::WriteDisk(_)), "{error:?}");
+        drop(file);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hypercbt_engine::{Error, Wanted};
 use hypercbt_extent::{ByteLen, DiskOffset, Extents};
-use hypercbt_repo::{Method, PointId, RestorePoint, RunId};
+use hypercbt_repo::{Method, PointId, RestorePoint, RunId, codec};
 use hypercbt_vhdx::{Guid, OpenOptions, VhdxOptions, VhdxWriter, VirtualDisk, WriteDisk};
 
 use crate::support::{CHUNK, FakeDisk, Lab, changes, chunks, disk, extent, list, noise, stats};
@@ -254,6 +254,23 @@ fn the_last_chunk_may_be_shorter_than_a_chunk() {
     assert_eq!(stats(&fourth).unmapped_bytes, 1536);
     assert_eq!(disk(&third).root, disk(&fourth).root);
     lab.assert_holds(&fourth, &source.bytes());
+}
+
+#[test]
+fn the_last_chunk_is_padded_with_zeros_and_not_with_what_a_buffer_held_before() {
+    // Single chunks between holes: more reads than there are buffers.
+    let source = FakeDisk::new(60 * CHUNK + 512);
+    for chunk in (0..60).step_by(2) {
+        source.set(chunk, chunk + 1);
+    }
+    source.write(60 * CHUNK, &noise(99, 512));
+    let mut lab = Lab::new();
+    lab.workers = 1;
+    lab.full(&source);
+    let mut padded = noise(99, 512);
+    padded.resize(CHUNK as usize, 0);
+    let id = codec::chunk_id(&padded);
+    assert!(lab.records().iter().any(|(_, entry)| entry.id == id.0));
 }
 
 #[test]

@@ -130,7 +130,11 @@ fn a_target_that_exists_is_refused_and_left_alone() {
     let path = folder.path().join("disk.raw");
     std::fs::write(&path, "precious").unwrap();
     for format in [DiskFormat::Raw, DiskFormat::Vhdx] {
-        let error = into(&lab, &point, target(&path, format)).unwrap_err();
+        // At once, and not when all the work is done.
+        let mut watch = Watch(|_| panic!("something was restored"));
+        let error = lab
+            .restore(&point, target(&path, format), &mut watch)
+            .unwrap_err();
         assert!(matches!(&error, Error::TargetExists { path: found } if *found == path));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         assert_eq!(names(folder.path()), ["disk.raw"]);

@@ -9,7 +9,7 @@ use hypercbt_engine::{
 use hypercbt_extent::Extents;
 use hypercbt_repo::{
     Error as RepoError, FaultyStorage, IndexEntry, PackName, PointId, RecordKind, Repository,
-    RestorePoint, RunId, Storage, Timestamp, tree,
+    RestorePoint, RunId, Storage, Timestamp, codec, tree,
 };
 
 use crate::support::{CHUNK, FakeDisk, Lab, changes, chunks, disk, noise, stats};
@@ -152,6 +152,7 @@ fn a_flipped_bit_in_any_record_is_reported_with_the_points_that_need_it_and_list
             let again = shelf.lab.verify(VerifyScope::All);
             assert_eq!(again.damaged, report.damaged);
             assert_eq!(shelf.lab.repository.damage().unwrap().places(), listed);
+            assert_eq!(shelf.lab.names("damage").len(), 1);
         }
     }
 }
@@ -229,23 +230,25 @@ fn a_part_that_was_unmapped_of_a_chunk_that_is_lost_does_not_fail_the_audit() {
 
 #[test]
 fn a_chunk_that_the_repository_lost_and_that_nobody_claims_can_still_have_been_missed() {
-    let mut lab = Lab::new();
-    let source = FakeDisk::of(&[1, 2, 3, 4]);
-    let first = lab.full(&source);
-    let (pack, entry) = lab
-        .records()
-        .into_iter()
-        .find(|(_, entry)| entry.kind == RecordKind::Chunk)
-        .unwrap();
-    lab.damage(pack, &entry, 97);
-    lab.verify(VerifyScope::All);
-    for chunk in 0..4 {
-        source.set(chunk, 10 + chunk); // nobody reports any of it
+    let lost = codec::chunk_id(&noise(2, CHUNK)).0;
+    for changed in [&[1][..], &[0, 1, 2, 3]] {
+        for audit in [AuditPolicy::Off, AuditPolicy::Full] {
+            let mut lab = Lab::new();
+            let source = FakeDisk::of(&[1, 2, 3, 4]);
+            let first = lab.full(&source);
+            let records = lab.records();
+            let (pack, entry) = records.iter().find(|(_, entry)| entry.id == lost).unwrap();
+            lab.damage(*pack, entry, 97);
+            lab.verify(VerifyScope::All);
+            for &chunk in changed {
+                source.set(chunk, 10 + chunk); // nobody reports any of it
+            }
+            lab.audit = audit;
+            let point = lab.list(&source, Extents::new(), &first);
+            assert_eq!(stats(&point).missed_chunks, changed.len() as u64);
+            lab.assert_holds(&point, &source.bytes());
+        }
     }
-    lab.audit = AuditPolicy::Full;
-    let point = lab.list(&source, Extents::new(), &first);
-    assert_eq!(stats(&point).missed_chunks, 4);
-    lab.assert_holds(&point, &source.bytes());
 }
 
 #[test]
@@ -263,6 +266,19 @@ fn damage_to_a_pack_that_is_not_in_a_record_is_told_and_harms_nobody() {
             shelf.assert_points(&[], "a pack's own bytes");
         }
     }
+}
+
+#[test]
+fn a_pack_under_a_name_that_is_not_its_hash_is_told() {
+    let mut shelf = shelf();
+    let name = shelf.lab.names("pack").remove(0);
+    let bytes = shelf.lab.storage.bytes(&name).unwrap();
+    let other = format!("pack/ab/{}", "ab".repeat(32));
+    shelf.lab.storage.overwrite(&other, &bytes);
+    let report = shelf.lab.verify(VerifyScope::All);
+    assert_eq!(report.damaged, []);
+    assert_eq!(report.damaged_objects.len(), 1, "{report:?}");
+    assert!(report.damaged_objects[0].contains(&"ab".repeat(32)));
 }
 
 #[test]
