@@ -74,6 +74,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// What stands where the restored disk should go is no file that could be replaced.
+    #[error("{path} is not a regular file and will not be replaced", path = .path.display())]
+    TargetNotAFile {
+        /// What stands there.
+        path: PathBuf,
+    },
     /// The restored disk could not be put in its place.
     #[error("cannot {action} {path}", path = .path.display())]
     Target {

@@ -58,11 +58,7 @@ impl<'a> Unfinished<'a> {
         present: &Extents,
         run: RunId,
     ) -> Result<Self> {
-        if !target.overwrite && exists(&target.path)? {
-            return Err(Error::TargetExists {
-                path: target.path.clone(),
-            });
-        }
+        check_place(target)?;
         let temporary = temporary_name(&target.path, run)?;
         let writer = match target.format {
             DiskFormat::Raw => {
@@ -143,6 +139,24 @@ fn vhdx_options(target: &Target, disk: &PointDisk) -> VhdxOptions {
         disk_id: old.filter(|_| !target.new_disk_id).unwrap_or(fresh),
         file_write_guid,
         data_write_guid,
+    }
+}
+
+/// Refuses a place that is taken, before anything is written. Only a regular file is ever replaced: who names a
+/// device, a pipe or a link hopes for something else than to have it removed.
+fn check_place(target: &Target) -> Result<()> {
+    let path = &target.path;
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed("look at", path, source)),
+    };
+    if target.overwrite && found.is_file() {
+        Ok(())
+    } else if target.overwrite {
+        Err(Error::TargetNotAFile { path: path.clone() })
+    } else {
+        Err(Error::TargetExists { path: path.clone() })
     }
 }
 

@@ -99,7 +99,9 @@ pub(crate) fn engine_error(error: Engine) -> PyErr {
                 }
                 Engine::NoSuchDisk { .. } => PointNotFoundError::new_err(message),
                 Engine::TargetExists { .. } => TargetExistsError::new_err(message),
-                Engine::Target { .. } | Engine::WriteDisk(_) => TargetError::new_err(message),
+                Engine::Target { .. } | Engine::TargetNotAFile { .. } | Engine::WriteDisk(_) => {
+                    TargetError::new_err(message)
+                }
                 _ => HypercbtError::new_err(message),
             }
         }
