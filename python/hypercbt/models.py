@@ -168,6 +168,8 @@ class DamagedRecord:
     reason: str
     lost: bool
     """Whether a restore point needs it and no place in the repository holds it."""
+    healed: bool
+    """Whether it was known to be damaged and harms nobody: it was stored again, or nobody needs it."""
     points: tuple[str, ...]
     """The restore points that need it."""
 
@@ -193,8 +195,9 @@ class VerifyReport:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is damaged."""
-        return not self.damaged and not self.damaged_objects
+        """Whether nothing is damaged but what was known and has been stored again."""
+        harmful = [record for record in self.damaged if not record.healed]
+        return not harmful and not self.damaged_objects
 
 
 @dataclass(frozen=True, slots=True)

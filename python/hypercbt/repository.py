@@ -305,6 +305,7 @@ def _verify_report(document: dict[str, Any]) -> VerifyReport:
                 id=record["id"],
                 reason=record["reason"],
                 lost=record["lost"],
+                healed=record["healed"],
                 points=tuple(record["points"]),
             )
             for record in document["damaged"]

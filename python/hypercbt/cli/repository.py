@@ -9,7 +9,7 @@ from hypercbt.cli.options import Json, RepositoryPath, parse_size
 from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
 from hypercbt.cli.progress import shown_progress
 from hypercbt.cli.text import rate, size
-from hypercbt.models import FORMAT, VerifyReport, asdict
+from hypercbt.models import FORMAT, DamagedRecord, VerifyReport, asdict
 from hypercbt.repository import Repository
 
 
@@ -55,6 +55,12 @@ def verify(
     )
 
 
+def _state(record: DamagedRecord) -> str:
+    if record.lost:
+        return "lost"
+    return "damaged, and healed" if record.healed else "damaged"
+
+
 def _print_report(console: Console, report: VerifyReport) -> None:
     console.print(
         f"verified {report.points} restore points: {report.chunks} chunks and {report.nodes} tree "
@@ -65,7 +71,7 @@ def _print_report(console: Console, report: VerifyReport) -> None:
     for record in report.damaged:
         points = ", ".join(record.points) or "no restore point"
         console.print(
-            f"{'lost' if record.lost else 'damaged'}: {record.kind} {record.id}: "
+            f"{_state(record)}: {record.kind} {record.id}: "
             f"{record.reason}; needed by {points}",
             soft_wrap=True,
         )

@@ -56,7 +56,7 @@ impl BackupRequest<'_> {
 pub struct BackupOutcome {
     /// The new point. It is durable.
     pub point: RestorePoint,
-    /// What could not be tidied up after the commit; the next run does it.
+    /// What could not be tidied up after the commit. It harms nothing: a lease that stays open, files under `tmp/`.
     pub unfinished: Option<Error>,
 }
 
@@ -109,7 +109,7 @@ pub fn backup(
             unfinished: run.close().err().map(Error::from),
         }),
         Err(error) => {
-            // The first error is the one to tell; what abort leaves behind the next run removes.
+            // The first error is the one to tell; what abort leaves behind takes up room and harms nothing.
             let _ = run.abort();
             Err(error)
         }

@@ -1,8 +1,8 @@
 //! Reading one whole pack back: its name, and every record in it.
 
 use hypercbt_repo::{
-    ChunkId, Error as RepoError, IndexEntry, Location, NodeId, PackName, RECORD_HEADER_BYTES,
-    RecordKind, Repository, Storage, View, codec::Decoder, pack,
+    ChunkId, DamagedPlace, Error as RepoError, IndexEntry, Location, NodeId, PackName,
+    RECORD_HEADER_BYTES, RecordKind, Repository, Storage, View, codec::Decoder, pack,
 };
 
 use crate::{Error, Result, fetch::Batch};
@@ -20,6 +20,18 @@ pub(crate) struct Finding {
     pub(crate) reason: String,
     /// Whether the bytes were read and are wrong. What could not be read may be right.
     pub(crate) certain: bool,
+}
+
+impl Finding {
+    /// As the damage list has it.
+    pub(crate) fn place(&self) -> DamagedPlace {
+        DamagedPlace {
+            kind: self.kind,
+            id: self.id,
+            pack: self.pack,
+            offset: self.offset,
+        }
+    }
 }
 
 /// What was read of a pack, and what does not check.

@@ -31,10 +31,10 @@ pub(crate) struct Reached {
     pub(crate) needed_by: BTreeMap<Key, Vec<PointId>>,
 }
 
-/// Walks the trees of `points` without what `base` holds at the same place.
+/// Walks the trees of `points` without what the base of the same machine holds at the same place.
 pub(crate) fn walk(
     points: &[RestorePoint],
-    base: Option<&RestorePoint>,
+    bases: &[RestorePoint],
     view: &View,
     chunk_bytes: u32,
     findings: &[Finding],
@@ -46,7 +46,7 @@ pub(crate) fn walk(
     let mut visited = Visited::default();
     for point in points {
         for disk in &point.disks {
-            let step = walk_disk(point, disk, base, view, chunk_bytes, &mut visited);
+            let step = walk_disk(point, disk, bases, view, chunk_bytes, &mut visited);
             lost(step, view, &mut reached.lost)?;
         }
     }
@@ -60,7 +60,7 @@ pub(crate) fn walk(
     }
     // Only now is it worth walking each point on its own: shared subtrees belong to all that share them.
     for point in points {
-        for key in needs(point, base, view, chunk_bytes, &wanted) {
+        for key in needs(point, bases, view, chunk_bytes, &wanted) {
             reached.needed_by.entry(key).or_default().push(point.id);
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn walk(
 fn walk_disk<'a>(
     point: &RestorePoint,
     disk: &PointDisk,
-    base: Option<&RestorePoint>,
+    bases: &[RestorePoint],
     view: &'a View,
     chunk_bytes: u32,
     visited: &'a mut Visited,
@@ -82,9 +82,9 @@ fn walk_disk<'a>(
         }
         .chunks()
     };
-    let bases: Vec<(Option<NodeId>, u64)> = base
+    let bases: Vec<(Option<NodeId>, u64)> = bases
+        .iter()
         .filter(|base| base.machine == point.machine)
-        .into_iter()
         .flat_map(|base| &base.disks)
         .filter(|before| before.index == disk.index)
         .map(|before| (before.root, chunks(before)))
@@ -126,7 +126,7 @@ fn lost(walk: impl Iterator<Item = Visit>, view: &View, lost: &mut BTreeSet<Key>
 /// Which of `wanted` a point needs.
 fn needs(
     point: &RestorePoint,
-    base: Option<&RestorePoint>,
+    bases: &[RestorePoint],
     view: &View,
     chunk_bytes: u32,
     wanted: &HashSet<Key>,
@@ -134,7 +134,7 @@ fn needs(
     let mut found = BTreeSet::new();
     let mut visited = Visited::default();
     for disk in &point.disks {
-        for visit in walk_disk(point, disk, base, view, chunk_bytes, &mut visited) {
+        for visit in walk_disk(point, disk, bases, view, chunk_bytes, &mut visited) {
             let key = match visit {
                 Visit::Node { id, .. } | Visit::Lost { id, .. } => (RecordKind::Node, id.0),
                 Visit::Chunk { id, .. } => (RecordKind::Chunk, id.0),
@@ -147,11 +147,11 @@ fn needs(
     found
 }
 
-/// Hands on where the chunks stand that `points` reach and `base` does not have at the same place, in windows, and
+/// Hands on where the chunks stand that `points` reach and their bases do not have at the same place, in windows, and
 /// returns how many nodes were read on the way.
 pub(crate) fn new_chunks(
     points: &[RestorePoint],
-    base: &RestorePoint,
+    bases: &[RestorePoint],
     view: &View,
     chunk_bytes: u32,
     each: &mut dyn FnMut(Vec<Wanted<RecordKind>>) -> Result<()>,
@@ -161,7 +161,7 @@ pub(crate) fn new_chunks(
     for point in points {
         for disk in &point.disks {
             let mut ids = Vec::with_capacity(WINDOW);
-            for visit in walk_disk(point, disk, Some(base), view, chunk_bytes, &mut visited) {
+            for visit in walk_disk(point, disk, bases, view, chunk_bytes, &mut visited) {
                 match visit {
                     // Its bytes were hashed when the walk came here.
                     Visit::Node { .. } => nodes += 1,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use hypercbt_repo::{
     DamagedPlace, Error as RepoError, PointId, RecordKind, Repository, RestorePoint, RunId,
-    Timestamp, View,
+    Timestamp,
 };
 
 use crate::{
@@ -56,6 +56,8 @@ pub struct DamagedRecord {
     pub reason: String,
     /// Whether a point needs it and no place holds it.
     pub lost: bool,
+    /// Whether it was on the damage list before and harms nobody any more: it was stored again, or no point needs it.
+    pub healed: bool,
     /// The points that need it, newest first.
     pub points: Vec<PointId>,
 }
@@ -92,20 +94,22 @@ pub fn verify(
     let started = request.clock.elapsed();
     let (points, damaged_points) = repository.points_with_damage()?;
     let view = repository.view()?;
-    let (points, since) = in_scope(points, &request.scope);
+    let (points, bases) = in_scope(points, &request.scope);
+    let known = view.damage().places();
     let pass = VerifyPass {
         repository,
         view: &view,
+        bases: &bases,
         workers: threads::workers(request.workers),
     };
     let check = pass.run(&points, &request.scope, observer)?;
     // A full repository is no reason to keep to ourselves what was found.
-    let unlisted = note(&view, repository, request.id, &check.findings).err();
+    let unlisted = note(repository, request.id, &check.findings, &known).err();
     // A new look: what was just found damaged counts as not there.
     let view = repository.view()?;
     let reached = reach::walk(
         &points,
-        since,
+        &bases,
         &view,
         repository.chunk_bytes(),
         &check.findings,
@@ -124,45 +128,45 @@ pub fn verify(
         read_bytes: check.read_bytes,
         damaged_objects: objects.into_iter().chain(check.damage).collect(),
         unlisted,
-        damaged: damaged(&check.findings, reached),
+        damaged: damaged(&check.findings, &known, reached),
         elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     })
 }
 
-/// The points whose trees are walked, and the one whose part is left out.
+/// The points whose trees are walked, and those whose part is left out: none, or what stood at `since`.
+///
+/// Two runs that end at once can have one sequence number: what is not certainly older is verified.
 fn in_scope(
     points: Vec<RestorePoint>,
     scope: &VerifyScope,
-) -> (Vec<RestorePoint>, Option<&RestorePoint>) {
-    match scope {
-        VerifyScope::All | VerifyScope::Sample { .. } => (points, None),
-        VerifyScope::Since(since) => {
-            let later = points
-                .into_iter()
-                .filter(|point| point.sequence > since.sequence)
-                .collect();
-            (later, Some(since))
+) -> (Vec<RestorePoint>, Vec<RestorePoint>) {
+    let VerifyScope::Since(since) = scope else {
+        return (points, Vec::new());
+    };
+    let (older, mut later): (Vec<_>, Vec<_>) = points
+        .into_iter()
+        .partition(|point| point.sequence < since.sequence);
+    later.retain(|point| point.id != since.id);
+    let mut bases = vec![since.clone()];
+    for point in older {
+        if bases.iter().all(|base| base.machine != point.machine) {
+            bases.push(point);
         }
     }
+    (later, bases)
 }
 
 /// Puts what was found on the damage list.
 fn note(
-    view: &View,
     repository: &Repository,
     id: RunId,
     findings: &[Finding],
+    known: &[DamagedPlace],
 ) -> hypercbt_repo::Result<()> {
-    let known = view.damage().places();
     let places: Vec<DamagedPlace> = findings
         .iter()
         .filter(|finding| finding.certain)
-        .map(|finding| DamagedPlace {
-            kind: finding.kind,
-            id: finding.id,
-            pack: finding.pack,
-            offset: finding.offset,
-        })
+        .map(Finding::place)
         .filter(|place| !known.contains(place))
         .collect();
     if places.is_empty() {
@@ -187,7 +191,11 @@ fn add_files(repository: &Repository, objects: &mut Vec<String>) -> Result<()> {
 }
 
 /// Joins what was found in packs with what the trees miss.
-fn damaged(findings: &[Finding], mut reached: Reached) -> Vec<DamagedRecord> {
+fn damaged(
+    findings: &[Finding],
+    known: &[DamagedPlace],
+    mut reached: Reached,
+) -> Vec<DamagedRecord> {
     let mut reasons: BTreeMap<Key, String> = BTreeMap::new();
     for finding in findings {
         reasons
@@ -199,7 +207,14 @@ fn damaged(findings: &[Finding], mut reached: Reached) -> Vec<DamagedRecord> {
             .entry((*kind, *id))
             .or_insert_with(|| check_pack::lost(*kind, id));
     }
+    let is_news = |key: Key| {
+        let mut of_key = findings
+            .iter()
+            .filter(|finding| (finding.kind, finding.id) == key);
+        of_key.any(|finding| !known.contains(&finding.place()))
+    };
     let record = |(key, reason): (Key, String)| DamagedRecord {
+        healed: !reached.lost.contains(&key) && !is_news(key),
         kind: key.0,
         id: key.1,
         reason,

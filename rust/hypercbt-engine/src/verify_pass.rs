@@ -24,6 +24,8 @@ use crate::{
 pub(crate) struct VerifyPass<'a> {
     pub(crate) repository: &'a Repository,
     pub(crate) view: &'a View,
+    /// What is left out of the points: the newest older point of each machine.
+    pub(crate) bases: &'a [RestorePoint],
     pub(crate) workers: usize,
 }
 
@@ -107,10 +109,11 @@ impl VerifyPass<'_> {
                     )?;
                 }
             }
-            VerifyScope::Since(since) => {
+            VerifyScope::Since(_) => {
                 let chunk_bytes = self.repository.chunk_bytes();
                 let mut each = |wanted| Self::send_batches(wanted, tasks, shared);
-                let nodes = reach::new_chunks(points, since, self.view, chunk_bytes, &mut each)?;
+                let nodes =
+                    reach::new_chunks(points, self.bases, self.view, chunk_bytes, &mut each)?;
                 lock(shared).nodes += nodes;
             }
         }

@@ -69,6 +69,7 @@ pub(crate) fn verify(scope: &VerifyScope, report: &VerifyReport) -> String {
             "id": hex(&record.id),
             "reason": record.reason,
             "lost": record.lost,
+            "healed": record.healed,
             "points": record.points.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
