@@ -34,7 +34,7 @@ setup: .venv/built ## the virtual environment, the pinned tools and the Rust cor
 
 # One target folder for the tests and the wheel; `maturin develop` rebuilds only what changed.
 .venv/built: .venv/tools $(RUST_SOURCES)
-	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/maturin develop --release --quiet
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/maturin develop --release --quiet --features fault-injection
 	@touch $@
 
 demo: setup ## the whole story on this machine, in under two minutes

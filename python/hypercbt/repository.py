@@ -266,9 +266,9 @@ def newest(name: str, points: list[RestorePoint]) -> RestorePoint | None:
 def match_disks(
     first: RestorePoint, second: RestorePoint
 ) -> Iterable[tuple[PointDisk, PointDisk]]:
-    """Return the disks of two points in pairs, by their number and size.
+    """Return the disks of two points in pairs, by their number; their sizes may differ.
 
-    Only two points of one shape have a difference that means something.
+    Only points of the same disks have a difference that means something.
     """
     ones = {disk.index: disk for disk in first.disks}
     twos = {disk.index: disk for disk in second.disks}

@@ -269,6 +269,14 @@ def test_init_where_something_stands_is_refused(
     with pytest.raises(errors.RepositoryExistsError):
         Repository.create(tmp_path / "full")
     assert files_under(tmp_path / "full") == ["letter.txt"]
+    with pytest.raises(errors.RepositoryExistsError):
+        Repository.create(tmp_path / "full" / "letter.txt")
+
+
+def test_a_size_that_no_number_holds_is_misuse(tmp_path: Path) -> None:
+    done = run("init", "-r", tmp_path / "new", "--chunk-size", "9" * 30)
+    assert done.exit_code == 2
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("size", [0, 1000, 32 << 10, 8 << 20, 100_000, 1 << 40])

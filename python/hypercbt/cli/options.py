@@ -38,7 +38,10 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+)\s*([KMG]iB|B)?", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no size; write it like 256KiB or 1MiB")
-    return int(match[1]) * UNITS[match[2] or ""]
+    size = int(match[1]) * UNITS[match[2] or ""]
+    if size >= 1 << 63:
+        raise ValueError(f"{text!r} is more than any size can be")
+    return size
 
 
 def parse_audit(text: str) -> Audit:

@@ -43,11 +43,6 @@ impl Extents {
         &self.0
     }
 
-    /// The extents by value, sorted, disjoint, non-adjacent.
-    pub fn into_vec(self) -> Vec<Extent> {
-        self.0
-    }
-
     /// The extents in order.
     pub fn iter(&self) -> std::iter::Copied<std::slice::Iter<'_, Extent>> {
         self.0.iter().copied()

@@ -95,14 +95,6 @@ impl View {
         bytes.ok_or(Error::NodeLost { id })
     }
 
-    /// A tree node.
-    ///
-    /// # Errors
-    /// As [`node_bytes`](Self::node_bytes).
-    pub fn read_node(&self, id: NodeId) -> Result<Node> {
-        self.node(id).map(Arc::unwrap_or_clone)
-    }
-
     /// Fills `buf` from a pack, unchecked.
     pub fn read_pack_range(&self, pack: PackName, offset: u32, buf: &mut [u8]) -> Result<()> {
         let name = name::pack(pack);
