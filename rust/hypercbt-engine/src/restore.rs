@@ -29,6 +29,9 @@ use crate::{
 /// Chunks that are looked up and sorted together: 1 GiB at 256 KiB.
 const WINDOW_CHUNKS: usize = 4096;
 
+/// While the tree is walked the observer is asked after so many chunks: some ten times a second.
+const CHUNKS_BETWEEN_LOOKS: usize = 1 << 16;
+
 /// What is restored, and to where.
 pub struct RestoreRequest<'a> {
     /// The point.
@@ -78,7 +81,7 @@ pub fn restore(
     };
     let view = repository.view()?;
     let tree = BaseTree::open(&view, grid.chunk_bytes, Some(disk));
-    let present = present(&tree, grid)?;
+    let present = present(&tree, grid, observer)?;
     let file = Unfinished::create(&request.target, disk, &present, request.run)?;
     let job = Restore {
         view: &view,
@@ -109,10 +112,24 @@ pub(crate) fn find_disk(point: &RestorePoint, index: u32) -> Result<&PointDisk> 
 }
 
 /// The bytes of the disk that are in chunks.
-fn present(tree: &BaseTree<'_>, grid: Grid) -> Result<Extents> {
+///
+/// That is a walk over the whole tree: seconds on a disk of many TiB, and whoever waits may want to stop.
+fn present(tree: &BaseTree<'_>, grid: Grid, observer: &mut dyn Observer) -> Result<Extents> {
     let mut extents: Vec<Extent> = Vec::new();
-    for chunk in tree.present() {
+    let mut found = 0;
+    for (number, chunk) in tree.present().enumerate() {
         let (chunk, _) = chunk?;
+        found += grid.bytes(&(chunk..chunk + 1));
+        if number % CHUNKS_BETWEEN_LOOKS == CHUNKS_BETWEEN_LOOKS - 1 {
+            let progress = Progress {
+                phase: Phase::Restore,
+                done_bytes: 0,
+                total_bytes: found,
+            };
+            if observer.progress(progress).is_break() {
+                return Err(Error::Cancelled);
+            }
+        }
         let Some(extent) = grid.extent(&(chunk..chunk + 1)) else {
             continue;
         };

@@ -9,12 +9,15 @@
     reason = "a test that meets an error has failed, and its numbers are small"
 )]
 
+mod days;
 mod support;
 
 mod audit;
+mod coverage;
 mod diff;
 mod failures;
 mod machine;
 mod methods;
 mod restore;
+mod suspects;
 mod verify;
