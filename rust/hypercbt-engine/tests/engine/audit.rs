@@ -5,11 +5,9 @@ use std::{collections::BTreeSet, ops::ControlFlow, sync::atomic::Ordering};
 use hypercbt_engine::{AuditPolicy, Observer, Phase, Progress};
 use hypercbt_extent::Extents;
 use hypercbt_repo::{Method, Suspect, Timestamp};
-use proptest::prelude::*;
-
-use crate::support::{CHUNK, DAY, FakeDisk, Lab, chunks, disk, list, noise, stats};
 
 use crate::days::{CHUNKS, Days, SLICE, set};
+use crate::support::{CHUNK, DAY, FakeDisk, Lab, chunks, disk, list, noise, stats};
 
 #[test]
 fn each_day_reads_the_next_slice_and_a_few_random_chunks() {
