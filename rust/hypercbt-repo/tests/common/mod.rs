@@ -15,12 +15,15 @@
 use std::sync::Arc;
 
 use hypercbt_repo::{
-    AuditState, CreateOptions, DiskStats, MemoryStorage, Method, PointDisk, Repository,
-    RepositoryId, RestorePoint, Result, Run, RunId, RunOptions, Storage, Timestamp, codec,
+    AuditState, CreateOptions, DiskStats, MemoryStorage, Method, PointDisk, RecordKind, Repository,
+    RepositoryId, RestorePoint, Result, Run, RunId, RunOptions, Storage, Timestamp, codec, pack,
     tree::{TreeBuilder, TreeReader},
 };
 
 pub(crate) const CHUNK: usize = 64 << 10;
+
+pub(crate) const DISK: [u64; 9] = [1, 2, 0, 3, 4, 5, 6, 1, 7];
+pub(crate) const LATER: [u64; 9] = [1, 20, 0, 3, 40, 5, 60, 0, 70];
 
 pub(crate) fn run_id(number: u8) -> RunId {
     RunId([number; 16])
@@ -157,4 +160,20 @@ pub(crate) fn names(storage: &dyn Storage, folder: &str) -> Vec<String> {
         .into_iter()
         .map(|(name, _)| name)
         .collect()
+}
+
+/// The chunks in all packs, by their footers.
+pub(crate) fn stored_chunks(storage: &dyn Storage) -> Vec<[u8; 32]> {
+    let mut ids = Vec::new();
+    for (name, len) in storage.list("pack").unwrap() {
+        let pack = name.rsplit('/').next().unwrap().parse().unwrap();
+        let entries = pack::read_footer(storage, pack, len).unwrap();
+        ids.extend(
+            entries
+                .iter()
+                .filter(|entry| entry.kind == RecordKind::Chunk)
+                .map(|entry| entry.id),
+        );
+    }
+    ids
 }
