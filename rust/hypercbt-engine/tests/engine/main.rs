@@ -10,14 +10,17 @@
 )]
 
 mod days;
+mod shelf;
 mod support;
 
 mod audit;
 mod coverage;
 mod diff;
 mod failures;
+mod healing;
 mod machine;
 mod methods;
+mod refusals;
 mod restore;
 mod suspects;
 mod verify;

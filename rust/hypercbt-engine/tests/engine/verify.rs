@@ -1,112 +1,16 @@
-//! Damage: every byte that can break is found, told with the points that need it, and healed by the next backup.
+//! Damage: every byte that can break is found, and told with the points that need it.
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use hypercbt_engine::{
-    AuditPolicy, DamagedRecord, Error, Observer, PointDiskReader, Progress, VerifyRequest,
-    VerifyScope, Wanted, verify,
+    DamagedRecord, Error, Observer, Progress, VerifyRequest, VerifyScope, Wanted, verify,
 };
-use hypercbt_extent::Extents;
 use hypercbt_repo::{
-    Error as RepoError, FaultyStorage, IndexEntry, PackName, PointId, RecordKind, Repository,
-    RestorePoint, RunId, Storage, Timestamp, codec, tree,
+    FaultyStorage, PackName, PointId, RecordKind, Repository, RunId, Storage, Timestamp,
 };
 
-use crate::support::{CHUNK, FakeDisk, Lab, changes, chunks, disk, noise, stats};
-
-/// Two leaves and a root a tree, and three points that share what they can.
-struct Shelf {
-    lab: Lab,
-    source: FakeDisk,
-    points: Vec<(RestorePoint, Vec<u8>)>,
-}
-
-type Keys = BTreeSet<(RecordKind, [u8; 32])>;
-
-const CHUNKS: u64 = 70;
-
-fn shelf() -> Shelf {
-    let mut lab = Lab::new();
-    let source = FakeDisk::new(CHUNKS * CHUNK);
-    for chunk in [0, 1, 2, 5, 66] {
-        source.write(chunk * CHUNK, &noise(chunk + 1, 3 * 512));
-    }
-    source.write(8 * CHUNK, &noise(1, 3 * 512)); // the same as chunk 0
-    let mut points = Vec::new();
-    let first = lab.full(&source);
-    points.push((first, source.bytes()));
-    source.write(CHUNK, &noise(20, 512));
-    let second = lab.list(&source, changes(&[(CHUNK, 512)]), &points[0].0);
-    points.push((second, source.bytes()));
-    source.write(66 * CHUNK, &noise(30, 512));
-    let third = lab.compare(&source);
-    points.push((third, source.bytes()));
-    Shelf {
-        lab,
-        source,
-        points,
-    }
-}
-
-impl Shelf {
-    fn fork(&self) -> Self {
-        Self {
-            lab: self.lab.fork(),
-            source: self.source.copy(),
-            points: self.points.clone(),
-        }
-    }
-
-    /// What each point needs.
-    fn needs(&self) -> Vec<(PointId, Keys)> {
-        let view = self.lab.repository.view().unwrap();
-        let needs = |(point, _): &(RestorePoint, Vec<u8>)| {
-            let mut visited = tree::Visited::new();
-            let walk = tree::walk(&*view, disk(point).root, CHUNKS, &mut visited);
-            let keys = walk.map(|visit| match visit {
-                tree::Visit::Node { id, .. } => (RecordKind::Node, id.0),
-                tree::Visit::Chunk { id, .. } => (RecordKind::Chunk, id.0),
-                tree::Visit::Lost { error, .. } => panic!("{error}"),
-            });
-            (point.id, keys.collect())
-        };
-        self.points.iter().rev().map(needs).collect()
-    }
-
-    /// Points of which every byte can be had hold what they should; the others say what is lost.
-    fn assert_points(&self, broken: &[PointId], what: &str) {
-        for (point, bytes) in &self.points {
-            let read = self.lab.content(point);
-            if broken.contains(&point.id) {
-                for result in [read, self.lab.restored(point)] {
-                    let error = result.expect_err(what);
-                    assert!(
-                        matches!(
-                            error,
-                            Error::Repository(
-                                RepoError::ChunkLost { .. } | RepoError::NodeLost { .. }
-                            )
-                        ),
-                        "{what}: {error:?}"
-                    );
-                }
-            } else {
-                assert!(read.unwrap() == *bytes, "{what}");
-            }
-        }
-    }
-
-    fn heals(&mut self, how: &Wanted, what: &str) {
-        let point = self.lab.backup(&self.source, how.clone());
-        self.points.push((point, self.source.bytes()));
-        self.assert_points(&[], what);
-        let report = self.lab.verify(VerifyScope::All);
-        assert!(
-            report.damaged.iter().all(|record| !record.lost),
-            "{what}: {report:?}"
-        );
-    }
-}
+use crate::shelf::shelf;
+use crate::support::{CHUNK, FakeDisk, Lab, noise};
 
 /// Bytes of a record at which a bit is flipped: signature, id, lengths, checksum, the first stored byte.
 const PLACES: [u32; 6] = [0, 9, 30, 60, 90, 97];
@@ -159,96 +63,6 @@ fn a_flipped_bit_in_any_record_is_reported_with_the_points_that_need_it_and_list
 
 fn facts(record: &DamagedRecord) -> ((RecordKind, [u8; 32]), bool, Vec<PointId>) {
     ((record.kind, record.id), record.lost, record.points.clone())
-}
-
-#[test]
-fn the_next_backup_of_any_method_stores_what_is_damaged_again_and_the_older_points_restore() {
-    let shelf = shelf();
-    let newest = shelf.points[2].0.id;
-    // Only what the disk still holds can be stored again.
-    let held = &shelf.needs()[0].1;
-    let mut healed = 0;
-    for (pack, entry) in shelf.lab.records() {
-        if !held.contains(&(entry.kind, entry.id)) {
-            continue;
-        }
-        healed += 1;
-        let nothing = Wanted::List {
-            changes: Extents::new(),
-            since: newest,
-        };
-        for how in [Wanted::Full, Wanted::Compare, nothing] {
-            let mut shelf = shelf.fork();
-            shelf.lab.damage(pack, &entry, 97);
-            shelf.lab.verify(VerifyScope::All);
-            shelf.heals(&how, &format!("{how:?} after {entry:?}"));
-        }
-    }
-    assert!(healed > 6);
-}
-
-#[test]
-fn damage_that_nobody_has_found_yet_is_no_reason_to_fail_a_backup() {
-    let shelf = shelf();
-    let newest = shelf.points[2].0.id;
-    for (pack, entry) in shelf.lab.records() {
-        for how in [
-            Wanted::Full,
-            Wanted::Compare,
-            Wanted::List {
-                changes: chunks(&[0, 66]),
-                since: newest,
-            },
-        ] {
-            let mut shelf = shelf.fork();
-            shelf.lab.audit = AuditPolicy::Full;
-            shelf.lab.damage(pack, &entry, 97);
-            let point = shelf.lab.backup(&shelf.source.copy(), how);
-            assert_eq!(stats(&point).missed_chunks, 0);
-        }
-    }
-}
-
-#[test]
-fn a_part_that_was_unmapped_of_a_chunk_that_is_lost_does_not_fail_the_audit() {
-    let mut lab = Lab::with_chunks(1 << 20);
-    let source = FakeDisk::new(2 << 20);
-    source.write(0, &noise(1, 2 << 20));
-    let first = lab.full(&source);
-    for (pack, entry) in lab.records() {
-        if entry.kind == RecordKind::Chunk {
-            lab.damage(pack, &entry, 200);
-        }
-    }
-    source.unmap(8192, 4096);
-    lab.audit = AuditPolicy::Full;
-    let point = lab.list(&source, Extents::new(), &first);
-    assert!(lab.verify(VerifyScope::All).damaged.len() >= 2);
-    // What the audit cannot compare it does not call equal.
-    assert_eq!(stats(&point).missed_chunks, 1);
-}
-
-#[test]
-fn a_chunk_that_the_repository_lost_and_that_nobody_claims_can_still_have_been_missed() {
-    let lost = codec::chunk_id(&noise(2, CHUNK)).0;
-    for changed in [&[1][..], &[0, 1, 2, 3]] {
-        for audit in [AuditPolicy::Off, AuditPolicy::Full] {
-            let mut lab = Lab::new();
-            let source = FakeDisk::of(&[1, 2, 3, 4]);
-            let first = lab.full(&source);
-            let records = lab.records();
-            let (pack, entry) = records.iter().find(|(_, entry)| entry.id == lost).unwrap();
-            lab.damage(*pack, entry, 97);
-            lab.verify(VerifyScope::All);
-            for &chunk in changed {
-                source.set(chunk, 10 + chunk); // nobody reports any of it
-            }
-            lab.audit = audit;
-            let point = lab.list(&source, Extents::new(), &first);
-            assert_eq!(stats(&point).missed_chunks, changed.len() as u64);
-            lab.assert_holds(&point, &source.bytes());
-        }
-    }
 }
 
 #[test]
@@ -497,34 +311,4 @@ fn a_verification_that_is_stopped_says_so() {
     };
     let error = verify(&shelf.lab.repository, &request, &mut AtOnce).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error:?}");
-}
-
-#[test]
-fn a_chunk_that_stands_in_two_places_is_read_from_the_one_that_is_whole() {
-    let mut shelf = shelf();
-    let (pack, entry): (PackName, IndexEntry) = shelf
-        .lab
-        .records()
-        .into_iter()
-        .find(|(_, entry)| entry.kind == RecordKind::Chunk)
-        .unwrap();
-    shelf.lab.damage(pack, &entry, 97);
-    shelf.lab.verify(VerifyScope::All);
-    shelf.heals(&Wanted::Full, "a second copy");
-    let report = shelf.lab.verify(VerifyScope::All);
-    let found: Vec<_> = report.damaged.iter().map(|record| record.lost).collect();
-    assert_eq!(found, [false]);
-    // The other place breaks as well.
-    let (second, other) = shelf
-        .lab
-        .records()
-        .into_iter()
-        .find(|(of, record)| record.id == entry.id && *of != pack)
-        .unwrap();
-    shelf.lab.damage(second, &other, 97);
-    let report = shelf.lab.verify(VerifyScope::All);
-    assert!(report.damaged[0].lost);
-    let reader = PointDiskReader::open(&shelf.lab.repository, &shelf.points[0].0, 0).unwrap();
-    let mut all = vec![0; reader.size() as usize];
-    assert!(reader.read_at(0, &mut all).is_err());
 }
