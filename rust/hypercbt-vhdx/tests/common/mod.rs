@@ -11,6 +11,7 @@
     reason = "each test file uses its part; a test that is wrong may panic"
 )]
 
+pub mod dirty;
 pub mod image;
 pub mod log;
 pub mod sparse;
