@@ -12,8 +12,10 @@
 )]
 
 pub mod dirty;
+pub mod good;
 pub mod image;
 pub mod log;
+pub mod segments;
 pub mod sparse;
 
 pub const KIB: u64 = 1 << 10;
