@@ -21,8 +21,6 @@ use hypercbt_repo::{
     Repository, RestorePoint, RunId, Storage, Suspect, Timestamp, codec, pack, seal_object,
 };
 
-const DISK: [u64; 9] = [1, 2, 0, 3, 4, 5, 6, 1, 7];
-
 /// A repository with one point of `DISK`.
 fn filled() -> (MemoryStorage, RestorePoint) {
     let (storage, repository) = in_memory();
