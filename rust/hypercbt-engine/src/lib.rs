@@ -14,6 +14,7 @@ mod check_pack;
 mod chunk_ids;
 mod claims;
 mod clock;
+mod crew;
 mod diff;
 mod error;
 mod fetch;

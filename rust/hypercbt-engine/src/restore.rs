@@ -3,11 +3,10 @@
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
-    ops::ControlFlow,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 use hypercbt_extent::{DiskOffset, Extent, Extents};
 use hypercbt_repo::{
     ChunkId, Error as RepoError, PointDisk, RecordKind, Repository, RestorePoint, RunId, View,
@@ -19,8 +18,8 @@ use crate::{
     Clock, Error, Observer, Phase, Progress, Result,
     allocation::Grid,
     base_tree::BaseTree,
+    crew,
     fetch::{self, Batch},
-    observer::REPORT_EVERY,
     stop::Stop,
     target::{Target, Unfinished},
     threads,
@@ -165,33 +164,19 @@ impl Restore<'_> {
     ) -> Result<(u64, u64)> {
         let stop = Stop::default();
         let counters = Counters::default();
-        let (batches, inbox) = bounded::<Batch<Places>>(2 * self.workers);
-        let (alive, ended) = bounded::<()>(0);
-        std::thread::scope(|scope| {
-            let (stop, counters) = (&stop, &counters);
-            let planner = alive.clone();
-            scope.spawn(move || {
-                let _alive = planner;
-                if let Err(error) = self.plan(tree, &batches, stop) {
-                    stop.fail(error);
-                }
-            });
-            for _ in 0..self.workers {
-                let (inbox, alive) = (inbox.clone(), alive.clone());
-                scope.spawn(move || {
-                    let _alive = alive;
-                    self.work(&inbox, counters, stop);
-                });
-            }
-            drop((inbox, alive));
-            // The channel closes when the last thread has ended.
-            while ended.recv_timeout(REPORT_EVERY)
-                == Err(crossbeam_channel::RecvTimeoutError::Timeout)
-            {
-                report(counters, total_bytes, observer, stop);
-            }
-            report(counters, total_bytes, observer, stop);
-        });
+        let progress = || Progress {
+            phase: Phase::Restore,
+            done_bytes: counters.written.load(Ordering::Relaxed),
+            total_bytes,
+        };
+        crew::run(
+            self.workers,
+            &stop,
+            observer,
+            progress,
+            |batches| self.plan(tree, batches, &stop),
+            |inbox| self.work(inbox, &counters, &stop),
+        );
         stop.into_result()?;
         Ok((counters.written.into_inner(), counters.read.into_inner()))
     }
@@ -286,18 +271,6 @@ impl Restore<'_> {
             .written
             .fetch_add(extent.len().0, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-fn report(counters: &Counters, total_bytes: u64, observer: &mut dyn Observer, stop: &Stop) {
-    let done_bytes = counters.written.load(Ordering::Relaxed);
-    let progress = Progress {
-        phase: Phase::Restore,
-        done_bytes,
-        total_bytes,
-    };
-    if observer.progress(progress) == ControlFlow::Break(()) {
-        stop.fail(Error::Cancelled);
     }
 }
 

@@ -102,7 +102,7 @@ impl<'a> Unfinished<'a> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Error::TargetExists { path: path.clone() })
             }
-            Err(_) if !exists(path)? => std::fs::rename(&self.temporary, path)
+            Err(_) if look_at(path)?.is_none() => std::fs::rename(&self.temporary, path)
                 .map_err(|source| failed("create", path, source)),
             Err(source) => Err(failed("create", path, source)),
         }
@@ -146,10 +146,8 @@ fn vhdx_options(target: &Target, disk: &PointDisk) -> VhdxOptions {
 /// device, a pipe or a link hopes for something else than to have it removed.
 fn check_place(target: &Target) -> Result<()> {
     let path = &target.path;
-    let found = match path.symlink_metadata() {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(failed("look at", path, source)),
+    let Some(found) = look_at(path)? else {
+        return Ok(());
     };
     if target.overwrite && found.is_file() {
         Ok(())
@@ -170,11 +168,11 @@ fn temporary_name(path: &Path, run: RunId) -> Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
-/// Whether anything stands there, a dangling link included.
-fn exists(path: &Path) -> Result<bool> {
+/// What stands there, a dangling link included.
+fn look_at(path: &Path) -> Result<Option<std::fs::Metadata>> {
     match path.symlink_metadata() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed("look at", path, source)),
     }
 }

@@ -1,21 +1,18 @@
 //! Reading packs back in parallel: whole ones, or single records of them.
 
-use std::{
-    ops::ControlFlow,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 use hypercbt_repo::{Location, PackName, RecordKind, Repository, RestorePoint, View, pack};
 
 use crate::{
     Error, Observer, Phase, Progress, Result, VerifyScope,
     check_pack::{PackCheck, PackChecker},
+    crew,
     fetch::{self, Batch, Wanted},
-    observer::REPORT_EVERY,
     reach,
     stop::Stop,
 };
@@ -51,31 +48,19 @@ impl VerifyPass<'_> {
         observer: &mut dyn Observer,
     ) -> Result<PackCheck> {
         let shared = Shared::default();
-        let (tasks, inbox) = bounded::<Task>(2 * self.workers);
-        let (alive, ended) = bounded::<()>(0);
-        std::thread::scope(|scoped| {
-            let shared = &shared;
-            let planner = alive.clone();
-            scoped.spawn(move || {
-                let _alive = planner;
-                if let Err(error) = self.plan(points, scope, &tasks, shared) {
-                    shared.stop.fail(error);
-                }
-            });
-            for _ in 0..self.workers {
-                let (inbox, alive) = (inbox.clone(), alive.clone());
-                scoped.spawn(move || {
-                    let _alive = alive;
-                    self.work(&inbox, shared);
-                });
-            }
-            drop((inbox, alive));
-            // The channel closes when the last thread has ended.
-            while ended.recv_timeout(REPORT_EVERY) == Err(RecvTimeoutError::Timeout) {
-                report(shared, observer);
-            }
-            report(shared, observer);
-        });
+        let progress = || Progress {
+            phase: Phase::Verify,
+            done_bytes: shared.done.load(Ordering::Relaxed),
+            total_bytes: shared.planned.load(Ordering::Relaxed),
+        };
+        crew::run(
+            self.workers,
+            &shared.stop,
+            observer,
+            progress,
+            |tasks| self.plan(points, scope, tasks, &shared),
+            |inbox| self.work(inbox, &shared),
+        );
         shared.stop.into_result()?;
         Ok(shared
             .check
@@ -203,17 +188,6 @@ fn send(tasks: &Sender<Task>, task: Task) -> Result<()> {
 
 fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, PackCheck> {
     shared.check.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn report(shared: &Shared, observer: &mut dyn Observer) {
-    let progress = Progress {
-        phase: Phase::Verify,
-        done_bytes: shared.done.load(Ordering::Relaxed),
-        total_bytes: shared.planned.load(Ordering::Relaxed),
-    };
-    if observer.progress(progress) == ControlFlow::Break(()) {
-        shared.stop.fail(Error::Cancelled);
-    }
 }
 
 #[cfg(test)]
