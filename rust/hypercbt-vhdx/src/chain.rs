@@ -13,7 +13,7 @@ use crate::format::FILE_SIGNATURE;
 use crate::header;
 use crate::layer::OpenFile;
 use crate::locator::ParentLocator;
-use crate::storage::LocalFile;
+use crate::storage;
 use crate::{Error, FileOffset, NotADisk, ReadAt, Result};
 
 /// The most files of a chain. Windows allows fewer checkpoints; Microsoft's own reader stops here, too.
@@ -59,7 +59,7 @@ pub(crate) fn open(
             format,
         });
     }
-    let storage = LocalFile::open(path)?;
+    let storage = storage::open(path)?;
     let mut met = vec![Identity::of(path, &storage)];
     let leaf = match expected {
         Expected::AnyFormat => OpenFile::open(path.to_owned(), Box::new(storage))?,
@@ -166,11 +166,11 @@ fn find_parent(
     child: &Path,
     locator: &ParentLocator,
     options: &OpenOptions,
-) -> Result<(PathBuf, LocalFile)> {
+) -> Result<(PathBuf, hypercbt_file::LocalFile)> {
     let mut named_error = None;
     for path in &options.parents {
         // A file that the caller names must be there, but it may be the parent of another file of the chain.
-        let storage = LocalFile::open(path)?;
+        let storage = storage::open(path)?;
         match check_linkage(child, locator, path, &storage) {
             Ok(()) => return Ok((path.clone(), storage)),
             Err(error) => named_error = named_error.or(Some(error)),
@@ -179,7 +179,7 @@ fn find_parent(
     let mut near_error = None;
     let near = candidates(child, locator, options);
     for path in &near {
-        let opened = match LocalFile::open(path) {
+        let opened = match storage::open(path) {
             Err(Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 continue;
             }
@@ -216,7 +216,7 @@ fn check_linkage(
     child: &Path,
     locator: &ParentLocator,
     path: &Path,
-    storage: &LocalFile,
+    storage: &hypercbt_file::LocalFile,
 ) -> Result<()> {
     let wrong = |mismatch| Error::WrongParent {
         file: child.to_owned(),
@@ -260,7 +260,7 @@ enum Identity {
 }
 
 impl Identity {
-    fn of(path: &Path, storage: &LocalFile) -> Self {
+    fn of(path: &Path, storage: &hypercbt_file::LocalFile) -> Self {
         #[cfg(unix)]
         if let Some(Ok(metadata)) = storage.as_file().map(std::fs::File::metadata) {
             use std::os::unix::fs::MetadataExt;

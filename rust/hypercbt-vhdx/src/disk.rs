@@ -9,7 +9,7 @@ use crate::chain;
 use crate::layer::OpenFile;
 use crate::segments::{FileIndex, Place, Segment, Segments};
 use crate::stamp::Stamp;
-use crate::storage::LocalFile;
+use crate::storage;
 use crate::{Error, FileOffset, Guid, NotADisk, ReadAt, Result};
 
 /// Where the parents of a differencing disk may be looked for, besides the folder of their child.
@@ -145,7 +145,7 @@ impl VirtualDisk {
 
     /// Opens the file at `path` as a raw disk, whatever its content looks like.
     pub fn open_raw(path: &Path) -> Result<Self> {
-        let storage = LocalFile::open(path)?;
+        let storage = storage::open(path)?;
         Self::new(vec![OpenFile::open_raw(
             path.to_owned(),
             Box::new(storage),

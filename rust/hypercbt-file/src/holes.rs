@@ -5,7 +5,7 @@ use std::io;
 
 use hypercbt_extent::{ByteLen, Extents};
 
-use crate::storage::everywhere;
+use crate::read::everywhere;
 
 /// More pieces than this are not asked for: the rest of the file then counts as data. 4 MiB of memory and
 /// less than a second of calls, whatever the file looks like.

@@ -1,0 +1,251 @@
+//! The files of this machine.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use hypercbt_extent::{ByteLen, Extents};
+
+use crate::{DiskFile, Entry, FileOffset, FileSystem, ReadAt, holes};
+
+/// A file of this machine.
+#[derive(Debug)]
+pub struct LocalFile {
+    file: File,
+}
+
+impl LocalFile {
+    /// Opens a regular file for reading. Folders, pipes and devices are refused, and never waited for.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for what is no regular file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = open_without_waiting(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(Self { file })
+    }
+
+    /// Keeps other writers out; the lock goes when the file is closed, also by a crash.
+    fn locked(file: File) -> io::Result<Self> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file }),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl From<File> for LocalFile {
+    fn from(file: File) -> Self {
+        Self { file }
+    }
+}
+
+impl ReadAt for LocalFile {
+    #[cfg(unix)]
+    fn read_exact_at(&self, buf: &mut [u8], at: FileOffset) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buf, at.0)
+    }
+
+    #[cfg(windows)]
+    fn read_exact_at(&self, mut buf: &mut [u8], at: FileOffset) -> io::Result<()> {
+        let mut at = at.0;
+        while !buf.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(&self.file, buf, at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    buf = buf.get_mut(read..).ok_or(io::ErrorKind::InvalidData)?;
+                    at += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<ByteLen> {
+        Ok(ByteLen(self.file.metadata()?.len()))
+    }
+
+    fn data_extents(&self) -> io::Result<Extents> {
+        let len = self.len()?;
+        holes::data_extents(&self.file, len, holes::MAX_EXTENTS)
+    }
+
+    fn modified(&self) -> io::Result<Option<i128>> {
+        let modified = self.file.metadata()?.modified()?;
+        let nanoseconds = match modified.duration_since(UNIX_EPOCH) {
+            Ok(after) => i128::try_from(after.as_nanos()),
+            Err(before) => i128::try_from(before.duration().as_nanos()).map(|n| -n),
+        };
+        Ok(nanoseconds.ok())
+    }
+
+    fn as_file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+}
+
+impl DiskFile for LocalFile {
+    #[cfg(unix)]
+    fn write_all_at(&self, bytes: &[u8], at: FileOffset) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, at.0)
+    }
+
+    #[cfg(windows)]
+    fn write_all_at(&self, mut bytes: &[u8], at: FileOffset) -> io::Result<()> {
+        let mut at = at.0;
+        while !bytes.is_empty() {
+            match std::os::windows::fs::FileExt::seek_write(&self.file, bytes, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = bytes.get(written..).ok_or(io::ErrorKind::InvalidData)?;
+                    at += written as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: ByteLen) -> io::Result<()> {
+        self.file.set_len(len.0)
+    }
+
+    /// The length counts as data here: `fdatasync` writes what is needed to read the bytes again.
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// The file system of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LocalFiles;
+
+impl FileSystem for LocalFiles {
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        Ok(Arc::new(LocalFile::locked(options.open(path)?)?))
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        // Looked at first: opening a pipe for writing would wait, and a device would be written.
+        drop(LocalFile::open(path)?);
+        let file = File::options().read(true).write(true).open(path)?;
+        Ok(Arc::new(LocalFile::locked(file)?))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(LocalFile::open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        sync_folder(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            // What goes meanwhile is not there.
+            match fs::metadata(entry.path()) {
+                Ok(metadata) if metadata.is_dir() || metadata.is_file() => found.push(Entry {
+                    name: entry.file_name(),
+                    is_folder: metadata.is_dir(),
+                    len: ByteLen(metadata.len()),
+                }),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Opens for reading; a pipe that nobody writes to must not hold us up before we can refuse it.
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let nonblock = rustix::fs::OFlags::NONBLOCK.bits();
+        options.custom_flags(i32::try_from(nonblock).unwrap_or_default());
+    }
+    options.open(path)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?
+        .sync_all()
+        .map_err(|error| match error.kind() {
+            // What Linux says of a file system that does not sync folders, as some network mounts do not.
+            io::ErrorKind::InvalidInput => io::Error::new(io::ErrorKind::Unsupported, error),
+            _ => error,
+        })
+}
+
+/// Windows does not sync folders; NTFS journals the names.
+#[cfg(windows)]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_open_for_writing_is_not_opened_for_writing_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let first = LocalFiles.create_new(&path).unwrap();
+        let second = LocalFiles.open_to_write(&path).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        assert!(LocalFiles.open_to_read(&path).is_ok());
+        drop(first);
+        LocalFiles.open_to_write(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = LocalFiles.open_to_write(folder.path()).unwrap_err();
+        assert_eq!(opened.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_file_grows_by_a_write_past_its_end_and_the_gap_is_zero() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LocalFiles.create_new(&folder.path().join("f")).unwrap();
+        file.write_all_at(b"x", FileOffset(3)).unwrap();
+        let mut read = [1; 4];
+        file.read_exact_at(&mut read, FileOffset(0)).unwrap();
+        assert_eq!((&read, file.len().unwrap()), (b"\0\0\0x", ByteLen(4)));
+    }
+}
