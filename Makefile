@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench limits scale fuzz deny windows clean
+.PHONY: help setup demo test lint bench limits scale power-cuts fuzz deny windows clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -20,9 +20,11 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print)
 FUZZ_SECONDS ?= 60
+POWER_CUTS ?= 1000000
+POWER_CUT_SEED ?= 1
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
 setup: .venv/built ## the virtual environment, the pinned tools and the Rust core
 
@@ -77,6 +79,12 @@ deny: ## licences and bans of every dependency; installs cargo-deny where it is 
 
 windows: ## lints the Rust core for Windows; needs the target x86_64-pc-windows-gnu and mingw's gcc
 	cargo clippy --workspace --exclude hypercbt-python --lib --target x86_64-pc-windows-gnu --quiet -- -D warnings
+
+power-cuts: ## POWER_CUTS (1000000) distinct states after a power cut of each: tracker, VHDX, tracked disk, repository
+	for crate in rct vhdx tracked repo; do \
+		HYPERCBT_POWER_CUTS=$(POWER_CUTS) HYPERCBT_POWER_CUT_SEED=$(POWER_CUT_SEED) \
+			cargo test --release --locked --quiet -p hypercbt-$$crate --test power_cuts -- --nocapture || exit 1; \
+	done
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
 	cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
