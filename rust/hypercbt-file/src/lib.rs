@@ -20,6 +20,7 @@ mod file_system;
 mod holes;
 mod local;
 mod read;
+mod room;
 pub mod step;
 
 pub use file_system::{DiskFile, Entry, FileSystem};

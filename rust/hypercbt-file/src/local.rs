@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use hypercbt_extent::{ByteLen, Extents};
 
-use crate::{DiskFile, Entry, FileOffset, FileSystem, ReadAt, holes};
+use crate::{DiskFile, Entry, FileOffset, FileSystem, ReadAt, holes, room};
 
 /// A file of this machine.
 #[derive(Debug)]
@@ -116,6 +116,15 @@ impl DiskFile for LocalFile {
 
     fn set_len(&self, len: ByteLen) -> io::Result<()> {
         self.file.set_len(len.0)
+    }
+
+    fn reserve(&self, len: ByteLen) -> io::Result<()> {
+        match room::reserve(&self.file, len) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                self.set_len(self.len()?.max(len))
+            }
+            done => done,
+        }
     }
 
     /// The length counts as data here: `fdatasync` writes what is needed to read the bytes again.
@@ -237,6 +246,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let opened = LocalFiles.open_to_write(folder.path()).unwrap_err();
         assert_eq!(opened.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn reserving_room_never_makes_a_file_shorter_and_changes_no_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LocalFiles.create_new(&folder.path().join("f")).unwrap();
+        file.write_all_at(b"abc", FileOffset(0)).unwrap();
+        file.reserve(ByteLen(2)).unwrap();
+        assert_eq!(file.len().unwrap(), ByteLen(3));
+        file.reserve(ByteLen(6)).unwrap();
+        let mut read = [1; 6];
+        file.read_exact_at(&mut read, FileOffset(0)).unwrap();
+        assert_eq!(&read, b"abc\0\0\0");
     }
 
     #[test]

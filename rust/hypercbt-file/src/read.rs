@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
 
@@ -48,6 +49,28 @@ pub trait ReadAt: Send + Sync {
 /// One extent for all of a file, none for an empty one.
 pub(crate) fn everywhere(len: ByteLen) -> Extents {
     Extent::new(DiskOffset(0), len).into_iter().collect()
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
+    fn read_exact_at(&self, buf: &mut [u8], at: FileOffset) -> io::Result<()> {
+        (**self).read_exact_at(buf, at)
+    }
+
+    fn len(&self) -> io::Result<ByteLen> {
+        (**self).len()
+    }
+
+    fn data_extents(&self) -> io::Result<Extents> {
+        (**self).data_extents()
+    }
+
+    fn modified(&self) -> io::Result<Option<i128>> {
+        (**self).modified()
+    }
+
+    fn as_file(&self) -> Option<&File> {
+        (**self).as_file()
+    }
 }
 
 impl ReadAt for Vec<u8> {

@@ -3,11 +3,12 @@
 //! Nothing here replaces a file that exists, and nothing renames: a target is made under a
 //! temporary name, and is the disk only when whoever asked for it gives it its real name.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
+use hypercbt_file::{DiskFile as _, LocalFile};
 
 use crate::{Error, FileOffset, Result};
 
@@ -25,19 +26,18 @@ pub trait WriteDisk: Send + Sync {
 /// A file that is being made, and knows its name for errors.
 #[derive(Debug)]
 pub(crate) struct NewFile {
-    file: File,
+    file: LocalFile,
     path: PathBuf,
 }
 
 impl NewFile {
     /// Creates `path`, which must not exist, and prepares it. If that fails the file is removed.
     pub(crate) fn create(path: &Path, prepare: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let file = options.open(path).map_err(|source| failed(path, source))?;
         let new = Self {
-            file: OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(path)
-                .map_err(|source| failed(path, source))?,
+            file: file.into(),
             path: path.to_owned(),
         };
         match prepare(&new) {
@@ -60,22 +60,22 @@ impl NewFile {
     ///
     /// Where the file system cannot reserve room, only the length is set.
     pub(crate) fn reserve(&self, len: ByteLen) -> Result<()> {
-        match reserve(&self.file, len) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.set_len(len),
-            done => done.map_err(|source| failed(&self.path, source)),
-        }
+        self.file
+            .reserve(len)
+            .map_err(|source| failed(&self.path, source))
     }
 
     /// Makes the file `len` bytes long; what was not written reads as zeros.
     pub(crate) fn set_len(&self, len: ByteLen) -> Result<()> {
         self.file
-            .set_len(len.0)
+            .set_len(len)
             .map_err(|source| failed(&self.path, source))
     }
 
     /// Writes all of `bytes` at `at`.
     pub(crate) fn write_at(&self, at: FileOffset, bytes: &[u8]) -> Result<()> {
-        write_all_at(&self.file, at, bytes).map_err(|source| Error::Write {
+        let written = self.file.write_all_at(bytes, at);
+        written.map_err(|source| Error::Write {
             file: self.path.clone(),
             at,
             len: ByteLen(bytes.len() as u64),
@@ -85,7 +85,7 @@ impl NewFile {
 
     /// Returns when all that was written is durable.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.file.sync_all().map_err(|source| Error::Sync {
+        self.file.sync().map_err(|source| Error::Sync {
             file: self.path.clone(),
             source,
         })
@@ -122,54 +122,4 @@ fn failed(file: &Path, source: io::Error) -> Error {
         file: file.to_owned(),
         source,
     }
-}
-
-/// Reserves room, or fails with `Unsupported` if the file system cannot.
-#[cfg(target_os = "linux")]
-fn reserve(file: &File, len: ByteLen) -> io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
-    use rustix::io::{Errno, retry_on_intr};
-
-    // Asking first keeps a request that is too big from filling the volume until it fails, to the
-    // harm of everybody else who writes there. Zero blocks in all: the file system does not say.
-    if let Ok(volume) = fstatvfs(file)
-        && volume.f_blocks > 0
-        && volume.f_bavail.saturating_mul(volume.f_frsize) < len.0
-    {
-        return Err(Errno::NOSPC.into());
-    }
-    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, len.0)) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
-        done => Ok(done?),
-    }
-}
-
-/// Elsewhere setting the length is all there is. On Windows it does reserve the room, since a new
-/// file there is not sparse.
-#[cfg(not(target_os = "linux"))]
-fn reserve(_file: &File, _len: ByteLen) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(unix)]
-fn write_all_at(file: &File, at: FileOffset, bytes: &[u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, at.0)
-}
-
-#[cfg(windows)]
-fn write_all_at(file: &File, mut at: FileOffset, mut bytes: &[u8]) -> io::Result<()> {
-    use std::os::windows::fs::FileExt;
-
-    while !bytes.is_empty() {
-        match file.seek_write(bytes, at.0) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(done) => {
-                bytes = bytes.get(done..).unwrap_or_default();
-                at.0 += done as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
