@@ -173,6 +173,28 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The file is open for writing elsewhere.
+    #[error("{file} is in use: another holds it open for writing", file = .file.display())]
+    InUse {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A write that does not begin and end with a logical sector.
+    #[error("{len} bytes at {at} are not whole sectors of {sector_bytes} bytes")]
+    Misaligned {
+        /// Where the request begins.
+        at: DiskOffset,
+        /// How long it is.
+        len: ByteLen,
+        /// What it has to be a multiple of.
+        sector_bytes: u32,
+    },
+    /// Making something durable failed before, so nothing that is written now could be promised to last.
+    #[error("{file} takes no more writes: an earlier one could not be made durable", file = .file.display())]
+    NoMoreWrites {
+        /// The file.
+        file: PathBuf,
+    },
     /// A write where nothing was announced when the disk was created.
     #[error("nothing was to be written at {extent} of {file}", file = .file.display())]
     NotAllocated {

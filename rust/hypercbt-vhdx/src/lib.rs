@@ -42,6 +42,7 @@ mod storage;
 mod target;
 mod units;
 mod vhdx;
+mod write;
 mod write_raw;
 
 pub use create::VhdxWriter;
@@ -54,4 +55,5 @@ pub use segments::{FileIndex, Place, Segment, Segments};
 pub use stamp::Stamp;
 pub use target::WriteDisk;
 pub use units::BlockIndex;
+pub use write::{Guids, Opening, WritableVhdx};
 pub use write_raw::RawWriter;
