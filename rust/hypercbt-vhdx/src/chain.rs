@@ -6,6 +6,9 @@
 //! right name with other data would give a plausible wrong disk, and is refused.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hypercbt_file::FileSystem;
 
 use crate::disk::OpenOptions;
 use crate::error::{Defect, Mismatch, Unsupported};
@@ -45,6 +48,7 @@ impl Expected {
 
 /// Opens the file at `path` and all its parents, leaf first.
 pub(crate) fn open(
+    files: &dyn FileSystem,
     path: &Path,
     options: &OpenOptions,
     expected: Expected,
@@ -59,12 +63,22 @@ pub(crate) fn open(
             format,
         });
     }
-    let storage = storage::open(path)?;
-    let mut met = vec![Identity::of(path, &storage)];
+    let storage = storage::open(files, path)?;
     let leaf = match expected {
         Expected::AnyFormat => OpenFile::open(path.to_owned(), Box::new(storage))?,
         Expected::Vhdx => OpenFile::open_vhdx(path.to_owned(), Box::new(storage))?,
     };
+    with_parents(files, leaf, options)
+}
+
+/// Opens all parents of a file that is open already; the file itself comes first.
+pub(crate) fn with_parents(
+    files: &dyn FileSystem,
+    leaf: OpenFile,
+    options: &OpenOptions,
+) -> Result<Vec<OpenFile>> {
+    let path = leaf.source().name().to_owned();
+    let mut met = vec![Identity::of(&path, leaf.source().storage())];
     let mut chain = vec![leaf];
     while let Some((child, locator)) = chain
         .last()
@@ -72,11 +86,11 @@ pub(crate) fn open(
     {
         if chain.len() >= MAX_FILES {
             return Err(Error::ChainTooLong {
-                file: path.to_owned(),
+                file: path,
                 limit: MAX_FILES,
             });
         }
-        let (parent_path, storage) = find_parent(child.source().name(), locator, options)?;
+        let (parent_path, storage) = find_parent(files, child.source().name(), locator, options)?;
         let identity = Identity::of(&parent_path, &storage);
         if met.contains(&identity) {
             return Err(Error::ParentCycle { file: parent_path });
@@ -163,14 +177,15 @@ fn check_pair(child: &OpenFile, parent: &OpenFile) -> Result<()> {
 /// # Errors
 /// The first thing that was wrong with a file which could have been it, or [`Error::ParentNotFound`].
 fn find_parent(
+    files: &dyn FileSystem,
     child: &Path,
     locator: &ParentLocator,
     options: &OpenOptions,
-) -> Result<(PathBuf, hypercbt_file::LocalFile)> {
+) -> Result<(PathBuf, Arc<dyn ReadAt>)> {
     let mut named_error = None;
     for path in &options.parents {
         // A file that the caller names must be there, but it may be the parent of another file of the chain.
-        let storage = storage::open(path)?;
+        let storage = storage::open(files, path)?;
         match check_linkage(child, locator, path, &storage) {
             Ok(()) => return Ok((path.clone(), storage)),
             Err(error) => named_error = named_error.or(Some(error)),
@@ -179,7 +194,7 @@ fn find_parent(
     let mut near_error = None;
     let near = candidates(child, locator, options);
     for path in &near {
-        let opened = match storage::open(path) {
+        let opened = match storage::open(files, path) {
             Err(Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 continue;
             }
@@ -216,7 +231,7 @@ fn check_linkage(
     child: &Path,
     locator: &ParentLocator,
     path: &Path,
-    storage: &hypercbt_file::LocalFile,
+    storage: &dyn ReadAt,
 ) -> Result<()> {
     let wrong = |mismatch| Error::WrongParent {
         file: child.to_owned(),
@@ -260,7 +275,7 @@ enum Identity {
 }
 
 impl Identity {
-    fn of(path: &Path, storage: &hypercbt_file::LocalFile) -> Self {
+    fn of(path: &Path, storage: &dyn ReadAt) -> Self {
         #[cfg(unix)]
         if let Some(Ok(metadata)) = storage.as_file().map(std::fs::File::metadata) {
             use std::os::unix::fs::MetadataExt;

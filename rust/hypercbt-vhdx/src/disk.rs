@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
+use hypercbt_file::{FileSystem, LocalFiles};
 
 use crate::chain;
 use crate::layer::OpenFile;
@@ -135,17 +136,24 @@ impl VirtualDisk {
     /// Opens the disk file at `path` and its parents. What a file is, its content decides; only a file that is
     /// called `.vhdx` or `.avhdx` and is none is refused, not taken for a raw disk.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        Self::new(chain::open(path, options, chain::Expected::by_name(path))?)
+        Self::open_in(&LocalFiles, path, options)
+    }
+
+    /// [`open`](Self::open) among the files of any file system.
+    pub fn open_in(files: &dyn FileSystem, path: &Path, options: &OpenOptions) -> Result<Self> {
+        let expected = chain::Expected::by_name(path);
+        Self::new(chain::open(files, path, options, expected)?)
     }
 
     /// Opens the VHDX file at `path` and its parents. A file that is none is refused, whatever it is called.
     pub fn open_vhdx(path: &Path, options: &OpenOptions) -> Result<Self> {
-        Self::new(chain::open(path, options, chain::Expected::Vhdx)?)
+        let expected = chain::Expected::Vhdx;
+        Self::new(chain::open(&LocalFiles, path, options, expected)?)
     }
 
     /// Opens the file at `path` as a raw disk, whatever its content looks like.
     pub fn open_raw(path: &Path) -> Result<Self> {
-        let storage = storage::open(path)?;
+        let storage = storage::open(&LocalFiles, path)?;
         Self::new(vec![OpenFile::open_raw(
             path.to_owned(),
             Box::new(storage),
