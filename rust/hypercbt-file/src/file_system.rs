@@ -20,7 +20,7 @@ pub trait DiskFile: ReadAt + Debug {
     /// Makes the file `len` bytes long. What is new reads as zeros, and takes no room where that can be.
     fn set_len(&self, len: ByteLen) -> io::Result<()>;
 
-    /// Makes the file at least `len` bytes long, and takes the room for all of them where the storage can. What is new
+    /// Makes the file at least `len` bytes long, and takes the room for what is new where the storage can. What is new
     /// reads as zeros.
     fn reserve(&self, len: ByteLen) -> io::Result<()> {
         self.set_len(self.len()?.max(len))
