@@ -6,11 +6,11 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::format::{
     BAT_REGION, BLOCK_FULLY_PRESENT, BatEntry, DISK_ID_ITEM, DISK_SIZE_ITEM, FILE_PARAMETERS_ITEM,
-    FILE_SIGNATURE, FileIdentifier, HEADER_SIGNATURE, LOG_VERSION, LOGICAL_SECTOR_ITEM,
-    METADATA_REGION, METADATA_REQUIRED, METADATA_SIGNATURE, METADATA_TABLE_BYTES,
-    METADATA_VIRTUAL_DISK, MetadataEntry, MetadataTableHeader, PHYSICAL_SECTOR_ITEM,
-    REGION_REQUIRED, REGION_TABLE_BYTES, REGION_TABLE_SIGNATURE, RawHeader, RegionEntry,
-    RegionTableHeader, VERSION,
+    FILE_SIGNATURE, FileIdentifier, HAS_PARENT, HEADER_SIGNATURE, LEAVE_BLOCKS_ALLOCATED,
+    LOG_VERSION, LOGICAL_SECTOR_ITEM, METADATA_REGION, METADATA_REQUIRED, METADATA_SIGNATURE,
+    METADATA_TABLE_BYTES, METADATA_VIRTUAL_DISK, MetadataEntry, MetadataTableHeader,
+    PARENT_LOCATOR_ITEM, PHYSICAL_SECTOR_ITEM, REGION_REQUIRED, REGION_TABLE_BYTES,
+    REGION_TABLE_SIGNATURE, RawHeader, RegionEntry, RegionTableHeader, VERSION,
 };
 use crate::layout::{BAT_AT, LOG_AT, LOG_LEN, METADATA_AT, METADATA_LEN};
 use crate::options::VhdxOptions;
@@ -75,15 +75,36 @@ pub(crate) fn region_table(bat_len: ByteLen) -> Vec<u8> {
     table(crc32c::crc32c(&table(0)))
 }
 
+/// How a new file holds its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Every block allocated, for good.
+    Fixed,
+    /// Blocks are allocated when they are written.
+    Dynamic,
+    /// What differs from a parent; the item says which.
+    Differencing { locator: Vec<u8> },
+}
+
+impl Form {
+    /// The flags of the file parameters (MS-VHDX 2.6.2.1).
+    fn flags(&self) -> u32 {
+        match self {
+            Self::Fixed => LEAVE_BLOCKS_ALLOCATED,
+            Self::Dynamic => 0,
+            Self::Differencing { .. } => HAS_PARENT,
+        }
+    }
+}
+
 /// The metadata table and its items, up to the end of the last item.
-pub(crate) fn metadata(options: &VhdxOptions) -> Vec<u8> {
+pub(crate) fn metadata(options: &VhdxOptions, form: &Form) -> Vec<u8> {
     const OF_DISK: u32 = METADATA_REQUIRED | METADATA_VIRTUAL_DISK;
-    // No flags beside the block's size: neither fixed nor a child (MS-VHDX 2.6.2.1).
-    let parameters = [U32::new(options.block_bytes), U32::ZERO];
+    let parameters = [U32::new(options.block_bytes), U32::new(form.flags())];
     let size = U64::new(options.size.0);
     let logical = U32::new(options.logical_sector_bytes);
     let physical = U32::new(options.physical_sector_bytes);
-    let items = [
+    let mut items = vec![
         (
             FILE_PARAMETERS_ITEM,
             METADATA_REQUIRED,
@@ -94,6 +115,9 @@ pub(crate) fn metadata(options: &VhdxOptions) -> Vec<u8> {
         (PHYSICAL_SECTOR_ITEM, OF_DISK, physical.as_bytes()),
         (DISK_ID_ITEM, OF_DISK, &options.disk_id.0),
     ];
+    if let Form::Differencing { locator } = form {
+        items.push((PARENT_LOCATOR_ITEM, METADATA_REQUIRED, locator));
+    }
 
     let header = MetadataTableHeader {
         signature: METADATA_SIGNATURE,
@@ -126,7 +150,7 @@ pub(crate) fn present(at: FileOffset) -> BatEntry {
 
 /// A number of entries as the structures hold it.
 fn count<T>(entries: &[T]) -> u16 {
-    u16::try_from(entries.len()).expect("two regions and five items")
+    u16::try_from(entries.len()).expect("two regions and six items")
 }
 
 /// A length as the structures hold it.
@@ -228,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_metadata_items_stand_in_the_order_and_with_the_flags_of_windows() {
-        let bytes = metadata(&options());
+        let bytes = metadata(&options(), &Form::Dynamic);
         assert_eq!(&bytes[..8], b"metadata");
         assert_eq!(bytes[8..12], [0, 0, 5, 0], "reserved, count");
         assert!(bytes[12..32].iter().all(|byte| *byte == 0));
@@ -253,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_metadata_items_hold_the_options() {
-        let bytes = metadata(&options());
+        let bytes = metadata(&options(), &Form::Dynamic);
         let items = &bytes[64 * KIB..];
         assert_eq!(
             u64_at(items, 0),
@@ -267,6 +291,24 @@ mod tests {
             "logical, physical sector"
         );
         assert_eq!(items[24..40], [0xD1; 16]);
+    }
+
+    #[test]
+    fn a_fixed_disk_and_a_child_say_so_and_the_child_names_its_parent_last() {
+        let fixed = metadata(&options(), &Form::Fixed);
+        assert_eq!(u32_at(&fixed, 64 * KIB + 4), 1, "leave blocks allocated");
+        let locator = vec![7; 12];
+        let child = metadata(&options(), &Form::Differencing { locator });
+        assert_eq!(u32_at(&child, 64 * KIB + 4), 2, "has a parent");
+        assert_eq!(child[8..12], [0, 0, 6, 0], "reserved, count");
+        let entry = 32 + 32 * 5;
+        assert_eq!(
+            guid_at(&child, entry),
+            "a8d35f2d-b30b-454d-abf7-d3d84834ab0c"
+        );
+        let numbers = [16, 20, 24, 28].map(|field| u32_at(&child, entry + field));
+        assert_eq!(numbers, [65_576, 12, 4, 0]);
+        assert_eq!(child[64 * KIB + 40..], [7; 12]);
     }
 
     #[test]

@@ -402,6 +402,12 @@ pub enum Mismatch {
     /// A VHDX file can only have a VHDX file as its parent.
     #[error("it is no VHDX file")]
     Format,
+    /// The parent's `DataWriteGuid` is zero, by which no child can know it.
+    #[error("its data has no identity")]
+    NoIdentity,
+    /// A child cannot name a file of this path: it is too long, not Unicode, or means another file on Windows.
+    #[error("its path cannot be written into a child")]
+    Path,
 }
 
 /// A disk format that is recognised but not read.

@@ -44,6 +44,8 @@ pub(crate) struct Layout {
     disk_len: ByteLen,
     block_bytes: u64,
     chunk_ratio: u64,
+    /// Whether the table ends with the entry of the last sector bitmap.
+    with_bitmaps: bool,
     runs: Vec<Run>,
 }
 
@@ -66,15 +68,29 @@ impl Layout {
             disk_len: options.size,
             block_bytes,
             chunk_ratio: SECTORS_PER_BITMAP * u64::from(options.logical_sector_bytes) / block_bytes,
+            with_bitmaps: false,
             runs,
+        }
+    }
+
+    /// Lays out a differencing disk in which nothing differs yet.
+    pub(crate) fn of_child(options: &VhdxOptions) -> Self {
+        let layout = Self::new(options, &Extents::new());
+        Self {
+            with_bitmaps: true,
+            ..layout
         }
     }
 
     /// How long the region of the block allocation table is.
     pub(crate) fn bat_len(&self) -> ByteLen {
-        // A fixed or dynamic disk needs no bitmap entry after its last payload entry.
         let last_block = (self.disk_len.0 - 1) / self.block_bytes;
-        let entries = self.bat_index(last_block) + 1;
+        let entries = if self.with_bitmaps {
+            (last_block / self.chunk_ratio + 1) * (self.chunk_ratio + 1)
+        } else {
+            // A fixed or dynamic disk needs no bitmap entry after its last payload entry.
+            self.bat_index(last_block) + 1
+        };
         ByteLen((entries * size_of::<BatEntry>() as u64).next_multiple_of(MIB))
     }
 
@@ -200,6 +216,18 @@ mod tests {
         assert_eq!(len(2 * TIB, 32 * MIB), MIB); // 66,047 entries
         assert_eq!(len(64 * TIB, 32 * MIB), 17 * MIB); // 2,113,663 entries, 16.1 MiB
         assert_eq!(len(64 * TIB, MIB), 513 * MIB); // 67,125,247 entries, 512.1 MiB
+    }
+
+    #[test]
+    fn the_table_of_a_child_holds_the_entry_of_its_last_bitmap() {
+        // 32 chunks of 4096 blocks: 131,072 payload entries fill 1 MiB, and 32 bitmap entries follow.
+        let mut layout = layout(128 * GIB, MIB, 512, &[]);
+        assert_eq!(layout.bat_len().0, 2 * MIB);
+        // 131,040 payload entries and 31 bitmap entries before the last: it alone does not fit.
+        layout.disk_len = ByteLen(128 * GIB - 32 * MIB);
+        assert_eq!(layout.bat_len().0, MIB);
+        layout.with_bitmaps = true;
+        assert_eq!(layout.bat_len().0, 2 * MIB);
     }
 
     #[test]
