@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench limits scale power-cuts fuzz deny windows clean
+.PHONY: help setup demo test lint bench limits scale tracking power-cuts guest fuzz deny windows clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -20,6 +20,8 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print)
 FUZZ_SECONDS ?= 60
+GUEST_ROUNDS ?= 5
+GUEST_SEED ?= 0
 POWER_CUTS ?= 1000000
 POWER_CUT_SEED ?= 1
 
@@ -56,6 +58,12 @@ limits: ## what this machine can do at most: each stage of the pipeline alone
 
 scale: setup ## cost follows change, memory stays bounded: 10 GiB, 10 TiB and 64 TiB disks (25 GB, minutes)
 	$(BIN)/python benches/scale.py
+
+tracking: setup ## what tracking costs a writer, through NBD with fio (minutes, on a quiet machine)
+	$(BIN)/python benches/tracking.py
+
+guest: setup ## a real guest on a tracked disk whose server is killed; GUEST_ROUNDS (5), GUEST_SEED (random)
+	PYTHONPATH=tests HYPERCBT_GUEST_ROUNDS=$(GUEST_ROUNDS) HYPERCBT_GUEST_SEED=$(GUEST_SEED) $(BIN)/python -m guest
 
 lint: setup ## formats, lints, types, stubs, documentation, licences
 	cargo fmt --all --check
