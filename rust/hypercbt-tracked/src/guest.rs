@@ -1,0 +1,50 @@
+//! What a guest does: reads, writes, gives up space, flushes.
+//!
+//! A write is marked before it is done, durably where its region has no mark yet. If the mark cannot be made, the
+//! write fails and was not done: the disk is never ahead of its tracker.
+
+use hypercbt_extent::{ByteLen, DiskOffset, Extent};
+use hypercbt_vhdx::Segment;
+
+use crate::{Result, TrackedDisk};
+
+impl TrackedDisk {
+    /// Fills `buf` with the bytes of the disk from `at` on.
+    pub fn read_at(&self, at: DiskOffset, buf: &mut [u8]) -> Result<()> {
+        Ok(self.shared().leaf()?.disk.read_at(at, buf)?)
+    }
+
+    /// Writes whole logical sectors. Durable after the next [`flush`](Self::flush).
+    pub fn write_at(&self, at: DiskOffset, bytes: &[u8]) -> Result<()> {
+        let Some(extent) = Extent::new(at, ByteLen(bytes.len() as u64)) else {
+            return Ok(());
+        };
+        let state = self.shared();
+        let leaf = state.leaf()?;
+        leaf.change(&self.stamps, extent, |disk| disk.write_at(at, bytes))
+    }
+
+    /// Makes `extent` read as zeros.
+    pub fn zero(&self, extent: Extent) -> Result<()> {
+        let state = self.shared();
+        let leaf = state.leaf()?;
+        leaf.change(&self.stamps, extent, |disk| disk.zero(extent))
+    }
+
+    /// Gives up what the guest no longer needs; it may read as zeros afterwards.
+    pub fn unmap(&self, extent: Extent) -> Result<()> {
+        let state = self.shared();
+        let leaf = state.leaf()?;
+        leaf.change(&self.stamps, extent, |disk| disk.unmap(extent))
+    }
+
+    /// All writes that returned before are durable when this returns. The tracker's marks are durable already.
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.shared().leaf()?.disk.flush()?)
+    }
+
+    /// Where there is data: a partition of `extent`, in order, equal neighbours merged.
+    pub fn segments(&self, extent: Extent) -> Result<Vec<Segment>> {
+        Ok(self.shared().leaf()?.disk.segments(extent)?)
+    }
+}

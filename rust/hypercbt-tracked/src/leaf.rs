@@ -1,0 +1,207 @@
+//! The file that the guest writes to: found, opened, and one session of it begun.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hypercbt_extent::Extent;
+use hypercbt_file::{FileSystem, step};
+use hypercbt_rct::{RctId, Stamp};
+use hypercbt_vhdx::{Guid, Guids, OpenOptions, Opening, WritableVhdx};
+
+use crate::options::Random;
+use crate::stamps::{Stamps, with_file_write};
+use crate::{Error, Result, names};
+
+/// What a leaf is to its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The base: the disk is not frozen.
+    Base,
+    /// The file of a checkpoint; the id is known to the process that made it.
+    Checkpoint(Option<RctId>),
+    /// The file of a checkpoint that was begun to be merged: the base is no longer what it was when it was frozen.
+    Merging,
+}
+
+/// A leaf that is locked, read and checked; nothing is written yet.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) opening: Opening,
+    pub(crate) role: Role,
+    path: PathBuf,
+}
+
+/// A leaf that is written to.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    pub(crate) disk: WritableVhdx,
+    pub(crate) path: PathBuf,
+    pub(crate) role: Role,
+    /// Whether the tracker has settled on the stamp that says that this session changed the content.
+    changed: AtomicBool,
+    /// Held by whoever may make the first change.
+    first_change: Mutex<()>,
+}
+
+/// Finds which file of the disk is the leaf, and locks it.
+///
+/// The folder is synced first. A process that died may have made or removed the checkpoint's name without making
+/// that durable; what the guest is promised from now on relies on the name that is seen now.
+pub(crate) fn find(
+    files: &Arc<dyn FileSystem>,
+    base: &Path,
+    options: &OpenOptions,
+) -> Result<Found> {
+    let checkpoint = names::checkpoint_of(base)?;
+    let folder = names::folder_of(base);
+    if !step::left_out("tracked.leaf.folder") {
+        let synced = files.sync_folder(folder);
+        synced.map_err(|source| files_error(folder, source))?;
+    }
+    let is_frozen = match files.open_to_read(&checkpoint) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(files_error(&checkpoint, source)),
+    };
+    let path = if is_frozen {
+        checkpoint
+    } else {
+        base.to_owned()
+    };
+    let opening = Opening::new(Arc::clone(files), &path, options)?;
+    let role = match (is_frozen, false) {
+        (false, _) => Role::Base,
+        (true, false) => Role::Checkpoint(None),
+        (true, true) => Role::Merging,
+    };
+    Ok(Found {
+        opening,
+        role,
+        path,
+    })
+}
+
+impl Found {
+    /// Begins a session: from now on the file is written to.
+    pub(crate) fn begin(self, stamps: &Stamps, guids: &Guids) -> Result<Leaf> {
+        let found = Stamp(self.opening.stamp());
+        stamps.found(&self.path, found)?;
+        if !step::left_out("tracked.begin.expect") {
+            stamps.expect(with_file_write(found, guids.file_write.0))?;
+        }
+        let disk = self.opening.begin(guids)?;
+        Leaf::new(disk, self.path, self.role, stamps)
+    }
+}
+
+impl Leaf {
+    /// A session that was just begun, before its first change.
+    pub(crate) fn new(
+        disk: WritableVhdx,
+        path: PathBuf,
+        role: Role,
+        stamps: &Stamps,
+    ) -> Result<Self> {
+        stamps.found(&path, Stamp(disk.stamp()))?;
+        if !step::left_out("tracked.change.expect") {
+            stamps.expect(Stamp(disk.coming_stamp()))?;
+        }
+        Ok(Self {
+            changed: AtomicBool::new(disk.stamp() == disk.coming_stamp()),
+            first_change: Mutex::new(()),
+            disk,
+            path,
+            role,
+        })
+    }
+
+    /// Does something that changes what the guest sees, after it was announced to the tracker and before the
+    /// tracker hears that it is over.
+    pub(crate) fn change(
+        &self,
+        stamps: &Stamps,
+        extent: Extent,
+        work: impl FnOnce(&WritableVhdx) -> hypercbt_vhdx::Result<()>,
+    ) -> Result<()> {
+        let tracker = &stamps.tracker;
+        if step::left_out("tracked.change.mark_first") {
+            work(&self.disk)?;
+            let ticket = tracker.write_begins(extent)?;
+            tracker.write_ends(ticket);
+            return Ok(());
+        }
+        let ticket = tracker.write_begins(extent)?;
+        let done = if self.changed.load(Ordering::Acquire) {
+            work(&self.disk).map_err(Error::from)
+        } else {
+            self.make_first_change(stamps, work)
+        };
+        // Also what failed may have reached the disk in part.
+        tracker.write_ends(ticket);
+        done
+    }
+
+    /// Changes one at a time until the first of them is settled.
+    fn make_first_change(
+        &self,
+        stamps: &Stamps,
+        work: impl FnOnce(&WritableVhdx) -> hypercbt_vhdx::Result<()>,
+    ) -> Result<()> {
+        let _alone = self
+            .first_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let done = work(&self.disk);
+        let stamp = self.disk.stamp();
+        if stamp == self.disk.coming_stamp() {
+            stamps.found(&self.path, Stamp(stamp))?;
+            self.changed.store(true, Ordering::Release);
+        }
+        Ok(done?)
+    }
+
+    /// Tells the tracker which stamp the file will carry when it is closed. Nothing is written to the file yet.
+    pub(crate) fn announce_close(&self, stamps: &Stamps, file_write: Guid) -> Result<Stamp> {
+        let now = Stamp(self.disk.stamp());
+        stamps.found(&self.path, now)?;
+        let last = with_file_write(now, file_write.0);
+        if !step::left_out("tracked.close.expect") {
+            stamps.expect(last)?;
+        }
+        Ok(last)
+    }
+
+    /// Closes the file, as announced.
+    pub(crate) fn close(self, stamps: &Stamps, file_write: Guid, last: Stamp) -> Result<()> {
+        self.disk.close(file_write)?;
+        stamps.found(&self.path, last)
+    }
+}
+
+/// New random values for one session.
+pub(crate) fn guids(random: &mut Random) -> Guids {
+    Guids {
+        file_write: guid(random),
+        data_write: guid(random),
+        log: guid(random),
+    }
+}
+
+/// A random GUID, version 4 (RFC 9562 5.4): the version is in the third field, which is little-endian.
+pub(crate) fn guid(random: &mut Random) -> Guid {
+    let mut bytes = random();
+    let [_, _, _, _, _, _, _, version, variant, ..] = &mut bytes;
+    *version = *version & 0x0F | 0x40;
+    *variant = *variant & 0x3F | 0x80;
+    Guid(bytes)
+}
+
+/// An error of a name or a folder.
+pub(crate) fn files_error(path: &Path, source: io::Error) -> Error {
+    Error::Files {
+        path: path.to_owned(),
+        source,
+    }
+}
