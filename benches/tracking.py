@@ -4,7 +4,8 @@ The same server serves two equal disks, one with a tracker and one without, and 
 both. Two states of the tracker are told apart:
 
 * cold: no region was written to since the tracker's files were written last, so the first write to
-  each of them (2 MiB) waits until its mark is durable;
+  each of them (2 MiB) waits until its mark is durable: every second of the sequential writes, and
+  nine of ten random ones;
 * warm: every region has its mark already.
 
 Each number is the median of HYPERCBT_TRACKING_PAIRS (20) pairs, run one after the other and in turns
@@ -171,6 +172,7 @@ def cold_and_warm(
 ) -> tuple[Cost, Cost]:
     """Write the same twice, the first time where nothing has a mark; check what the tracker says."""
     log = folder / "writes.log"
+    log.unlink(missing_ok=True)  # fio appends
     logging = f"--write_iolog={log}"
     if not tracked:
         cold = write(server, pattern, seed, folder, logging)
