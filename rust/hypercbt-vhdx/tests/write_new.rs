@@ -9,6 +9,7 @@ use std::process::Command;
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
 use hypercbt_file::LocalFiles;
+use hypercbt_powercut::{Call, Fault, SimFiles};
 use hypercbt_vhdx::{
     Error, Guid, Kind, Mismatch, NewKind, NewVhdx, OpenOptions, Place, RawWriter, Reason,
     VhdxOptions, VhdxWriter, VirtualDisk, WriteDisk, create_vhdx,
@@ -256,6 +257,76 @@ fn what_cannot_be_a_parent_is_refused_and_leaves_no_child() {
     let missing = folder.path().join("missing.vhdx");
     assert!(matches!(child(&path, &missing), Err(Error::Open { file, .. }) if file == missing));
     assert!(!path.exists());
+}
+
+#[test]
+fn whatever_fails_leaves_no_file_behind() {
+    let path = Path::new("/disk.vhdx");
+    let make = |files: &SimFiles| {
+        let (kind, options) = (NewKind::Fixed, options(4 * MIB, 1 << 20, 512));
+        create_vhdx(files, path, &NewVhdx { kind, options })
+    };
+    for (call, calls) in [
+        (Call::Create, 1),
+        (Call::SetLen, 1),
+        (Call::Write, 7),
+        (Call::Sync, 3),
+        (Call::Remove, 1),
+        (Call::SyncFolder, 1),
+    ] {
+        for after in 0..calls {
+            let files = SimFiles::new();
+            let error = io::ErrorKind::StorageFull;
+            files.fail(Fault {
+                call,
+                path: None,
+                after,
+                times: 1,
+                error,
+            });
+            make(&files).unwrap_err();
+            assert_eq!(
+                files.now().paths(),
+                [""; 0].map(PathBuf::from),
+                "{call:?} {after}"
+            );
+        }
+        let files = SimFiles::new();
+        files.fail(Fault {
+            call,
+            path: None,
+            after: calls,
+            times: 1,
+            error: io::ErrorKind::Other,
+        });
+        make(&files).unwrap_or_else(|error| panic!("{call:?} is called more often: {error}"));
+    }
+}
+
+#[test]
+fn where_there_are_no_links_the_file_gets_its_name_all_the_same_but_replaces_none() {
+    let path = Path::new("/disk.vhdx");
+    let files = SimFiles::new();
+    let fault = Fault {
+        call: Call::Link,
+        path: None,
+        after: 0,
+        times: 9,
+        error: io::ErrorKind::Unsupported,
+    };
+    files.fail(fault);
+    let new = |data: u8| NewVhdx {
+        kind: NewKind::Dynamic,
+        options: VhdxOptions {
+            data_write_guid: Guid([data; 16]),
+            ..options(4 * MIB, 1 << 20, 512)
+        },
+    };
+    create_vhdx(&files, path, &new(1)).unwrap();
+    create_vhdx(&files, path, &new(2)).unwrap_err();
+    assert_eq!(files.now().paths(), [path]);
+    let disk = VirtualDisk::open_in(&files, path, &OpenOptions::default()).unwrap();
+    assert_eq!(disk.layers()[0].data_write_guid, Some(Guid([1; 16])));
 }
 
 #[test]

@@ -103,11 +103,10 @@ pub fn create_vhdx(files: &dyn FileSystem, path: &Path, new: &NewVhdx) -> Result
     drop(file); // Windows removes no open file
     let named = written.and_then(|()| give_name(files, &temporary, path));
     if named.is_err() {
-        // What went wrong first is what the caller must hear; a leftover is only litter.
-        let _ = files.remove(&temporary);
+        forget(files, &temporary);
     }
     named?;
-    sync_folder(files, path)
+    sync_folder(files, path).inspect_err(|_| forget(files, path))
 }
 
 /// What a child of `parent` is like.
@@ -155,7 +154,6 @@ impl Unnamed {
     fn write(&self, options: &VhdxOptions, form: &Form, layout: &Layout) -> Result<()> {
         let reserved = self.file.reserve(layout.file_len());
         reserved.map_err(|source| failed(&self.path, source))?;
-        // Before all else, or a half-made file could be taken for a raw disk.
         self.write_at(FileOffset(0), encode::identifier().as_bytes())?;
         complete(self, options, form, layout)
     }
@@ -192,9 +190,10 @@ fn temporary_name(path: &Path, unique: Guid) -> Result<PathBuf> {
 fn give_name(files: &dyn FileSystem, temporary: &Path, path: &Path) -> Result<()> {
     // A link, unlike a rename, never replaces what somebody put there meanwhile.
     match files.link(temporary, path) {
-        Ok(()) => files
-            .remove(temporary)
-            .map_err(|source| failed(path, source)),
+        Ok(()) => files.remove(temporary).map_err(|source| {
+            forget(files, path);
+            failed(path, source)
+        }),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(failed(path, error)),
         // Not every file system has links.
         Err(error) => match files.open_to_read(path) {
@@ -204,6 +203,11 @@ fn give_name(files: &dyn FileSystem, temporary: &Path, path: &Path) -> Result<()
             _ => Err(failed(path, error)),
         },
     }
+}
+
+/// Removes what must not stay. What went wrong first is what the caller must hear; a leftover is only litter.
+fn forget(files: &dyn FileSystem, path: &Path) {
+    let _ = files.remove(path);
 }
 
 /// Makes the name durable. Where a file system does not sync folders, it is as durable as it gets.

@@ -1,0 +1,81 @@
+//! Power goes at any moment while a disk is made, merged or resized: the file is there or not, a merge can be finished,
+//! and no disk ever reads as anything but one that was there or was to be.
+//!
+//! And each step that this rests on is left out once, to see that it is missed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests too"
+)]
+
+mod create;
+mod support;
+
+use std::path::Path;
+
+use hypercbt_file::step;
+use hypercbt_powercut::{Asked, Report, campaign, steps_in};
+use support::Story;
+
+/// Tells a story anew.
+type Tell = fn() -> Story;
+
+/// Everything that can be left out, and the stories that miss it.
+const MUTANTS: &[(&str, &[Tell])] = &[
+    ("vhdx.create.headers_last", &[create::fixed, create::child]),
+    ("vhdx.create.sync", &[create::fixed, create::child]),
+    ("vhdx.create.sync_folder", &[create::fixed]),
+];
+
+/// All stories.
+const STORIES: &[Tell] = &[create::fixed, create::dynamic, create::child];
+
+/// The share of all cuts that a run of the tests takes; the variable for more is `HYPERCBT_POWER_CUTS`.
+const DISTINCT: u64 = 400;
+
+fn cut(story: &Story, asked: Asked) -> Report {
+    campaign(&story.history, asked.seed, asked.distinct, |at, state| {
+        (story.check)(at, state)
+    })
+}
+
+#[test]
+fn a_cut_at_any_moment_breaks_nothing() {
+    for tell in STORIES {
+        let story = tell();
+        let report = cut(&story, Asked::from_env(DISTINCT));
+        println!(
+            "{}: {} operations, {report}",
+            story.name,
+            story.history.len()
+        );
+        assert!(report.failure.is_none(), "{}: {report}", story.name);
+    }
+}
+
+#[test]
+fn each_step_that_is_left_out_is_missed_within_10_000_cuts() {
+    for (mutant, stories) in MUTANTS {
+        let asked = Asked {
+            distinct: 10_000,
+            seed: 1,
+        };
+        let caught = stories.iter().any(|tell| {
+            let report = step::with_mutant(mutant, || cut(&tell(), asked));
+            println!("{mutant}: {report}");
+            report.failure.is_some()
+        });
+        assert!(caught, "nobody missed {mutant}");
+    }
+}
+
+#[test]
+fn the_list_holds_every_step_of_the_code_and_no_other() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let ours = ["vhdx.create.", "vhdx.merge.", "vhdx.resize."];
+    let mut found = steps_in(&source).unwrap();
+    found.retain(|name| ours.iter().any(|prefix| name.starts_with(prefix)));
+    let listed = MUTANTS.iter().map(|(name, _)| (*name).to_owned());
+    assert_eq!(found, listed.collect());
+}
