@@ -3,21 +3,25 @@
 //! A parent locator is untrusted input, so a parent is only looked for where the caller allows it: among the files
 //! that the caller names, beside the child, and in folders that the caller names. Of the paths in the locator only
 //! the file name counts. A file is the parent if its `DataWriteGuid` is the child's `parent_linkage`; a file of the
-//! right name with other data would give a plausible wrong disk, and is refused.
+//! right name with other data would give a plausible wrong disk, and is refused. For VHD both are the unique id of
+//! the parent, which tells another disk but not a changed one; the time stamp that should tell is zero in the files
+//! of Windows 10, so it is no reason to refuse.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hypercbt_file::FileSystem;
 
-use crate::disk::OpenOptions;
+use crate::disk::{Format, OpenOptions};
 use crate::error::{Defect, Mismatch, Unsupported};
 use crate::format::FILE_SIGNATURE;
 use crate::header;
 use crate::layer::OpenFile;
 use crate::locator::ParentLocator;
 use crate::storage;
-use crate::{Error, FileOffset, NotADisk, ReadAt, Result};
+use crate::vhd;
+use crate::{Error, FileOffset, Guid, NotADisk, ReadAt, Result};
 
 /// The most files of a chain. Windows allows fewer checkpoints; Microsoft's own reader stops here, too.
 pub(crate) const MAX_FILES: usize = 256;
@@ -29,19 +33,42 @@ pub(crate) enum Expected {
     AnyFormat,
     /// It is a VHDX file, or it is damaged.
     Vhdx,
+    /// It is a VHD file, or it is damaged.
+    Vhd,
 }
 
 impl Expected {
-    /// A damaged VHDX file that is backed up as a raw disk would look fine and be worth nothing.
+    /// A damaged file that is backed up as a raw disk would look fine and be worth nothing. And what stands at the
+    /// start of a fixed VHD file or at the end of a VHDX file is their guests', who could make it look like the other.
     pub(crate) fn by_name(path: &Path) -> Self {
         let extension = path.extension().unwrap_or_default();
-        if ["vhdx", "avhdx"]
-            .iter()
-            .any(|name| extension.eq_ignore_ascii_case(name))
-        {
+        let is = |names: [&str; 2]| {
+            names
+                .iter()
+                .any(|name| extension.eq_ignore_ascii_case(name))
+        };
+        if is(["vhdx", "avhdx"]) {
             Self::Vhdx
+        } else if is(["vhd", "avhd"]) {
+            Self::Vhd
         } else {
             Self::AnyFormat
+        }
+    }
+
+    /// What a parent of `child` is.
+    fn parent_of(child: &OpenFile) -> Self {
+        match child.format() {
+            Format::Vhd => Self::Vhd,
+            Format::Vhdx | Format::Raw => Self::AnyFormat,
+        }
+    }
+
+    fn open(self, name: PathBuf, storage: Box<dyn ReadAt>) -> Result<OpenFile> {
+        match self {
+            Self::AnyFormat => OpenFile::open(name, storage),
+            Self::Vhdx => OpenFile::open_vhdx(name, storage),
+            Self::Vhd => OpenFile::open_vhd(name, storage),
         }
     }
 }
@@ -64,10 +91,7 @@ pub(crate) fn open(
         });
     }
     let storage = storage::open(files, path)?;
-    let leaf = match expected {
-        Expected::AnyFormat => OpenFile::open(path.to_owned(), Box::new(storage))?,
-        Expected::Vhdx => OpenFile::open_vhdx(path.to_owned(), Box::new(storage))?,
-    };
+    let leaf = expected.open(path.to_owned(), Box::new(storage))?;
     with_parents(files, leaf, options)
 }
 
@@ -90,12 +114,12 @@ pub(crate) fn with_parents(
                 limit: MAX_FILES,
             });
         }
-        let (parent_path, storage) = find_parent(files, child.source().name(), locator, options)?;
+        let (parent_path, storage) = find_parent(files, child, locator, options)?;
         let identity = Identity::of(&parent_path, &storage);
         if met.contains(&identity) {
             return Err(Error::ParentCycle { file: parent_path });
         }
-        let parent = OpenFile::open(parent_path, Box::new(storage))?;
+        let parent = Expected::parent_of(child).open(parent_path, Box::new(storage))?;
         check_pair(child, &parent)?;
         met.push(identity);
         chain.push(parent);
@@ -120,7 +144,10 @@ pub(crate) fn from_storage(files: Vec<(String, Box<dyn ReadAt>)>) -> Result<Vec<
                 });
             }
         }
-        let opened = OpenFile::open(name, storage)?;
+        let expected = chain
+            .last()
+            .map_or(Expected::AnyFormat, Expected::parent_of);
+        let opened = expected.open(name, storage)?;
         if let Some(child) = chain.last() {
             check_pair(child, &opened)?;
         }
@@ -139,7 +166,8 @@ pub(crate) fn from_storage(files: Vec<(String, Box<dyn ReadAt>)>) -> Result<Vec<
     }
 }
 
-/// Checks an opened parent against its child: the linkage and the sectors. Sizes and blocks may differ.
+/// Checks an opened parent against its child: the linkage and the sectors. Blocks may differ, and sizes where the
+/// format is VHDX; Windows refuses a VHD file whose parent has another size.
 fn check_pair(child: &OpenFile, parent: &OpenFile) -> Result<()> {
     let refuse = |mismatch| {
         let (file, parent) = (
@@ -152,14 +180,23 @@ fn check_pair(child: &OpenFile, parent: &OpenFile) -> Result<()> {
             mismatch,
         })
     };
-    let (Some(locator), Some(vhdx)) = (child.parent(), parent.vhdx()) else {
+    let (Some(locator), Some(found)) = (child.parent(), parent.linkage()) else {
         return refuse(Mismatch::Format);
     };
-    let found = vhdx.header.data_write_guid;
+    if child.format() != parent.format() {
+        return refuse(Mismatch::Format);
+    }
     if !locator.matches(found) {
         return refuse(Mismatch::Linkage {
             wanted: locator.linkage,
             found,
+        });
+    }
+    let sizes = (child.size(), parent.size());
+    if child.format() == Format::Vhd && sizes.0 != sizes.1 {
+        return refuse(Mismatch::Size {
+            child: sizes.0,
+            parent: sizes.1,
         });
     }
     let sectors = (child.logical_sector_bytes(), parent.logical_sector_bytes());
@@ -178,7 +215,7 @@ fn check_pair(child: &OpenFile, parent: &OpenFile) -> Result<()> {
 /// The first thing that was wrong with a file which could have been it, or [`Error::ParentNotFound`].
 fn find_parent(
     files: &dyn FileSystem,
-    child: &Path,
+    child: &OpenFile,
     locator: &ParentLocator,
     options: &OpenOptions,
 ) -> Result<(PathBuf, Arc<dyn ReadAt>)> {
@@ -192,10 +229,10 @@ fn find_parent(
         }
     }
     let mut near_error = None;
-    let near = candidates(child, locator, options);
+    let near = candidates(child.source().name(), locator, options);
     for path in &near {
         let opened = match storage::open(files, path) {
-            Err(Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 continue;
             }
             opened => opened,
@@ -210,7 +247,7 @@ fn find_parent(
     // A wrong file under the right name says more than one that may be meant for another child.
     let tried = options.parents.iter().cloned().chain(near).collect();
     let not_found = Error::ParentNotFound {
-        file: child.to_owned(),
+        file: child.source().name().to_owned(),
         tried,
     };
     Err(near_error.or(named_error).unwrap_or(not_found))
@@ -228,32 +265,32 @@ fn candidates(child: &Path, locator: &ParentLocator, options: &OpenOptions) -> V
 
 /// Reads just enough of a file to tell whether it is the parent.
 fn check_linkage(
-    child: &Path,
+    child: &OpenFile,
     locator: &ParentLocator,
     path: &Path,
     storage: &dyn ReadAt,
 ) -> Result<()> {
     let wrong = |mismatch| Error::WrongParent {
-        file: child.to_owned(),
+        file: child.source().name().to_owned(),
         parent: path.to_owned(),
         mismatch,
     };
-    let mut signature = [0; FILE_SIGNATURE.len()];
-    let read = storage.read_exact_at(&mut signature, FileOffset(0));
-    if read.is_err() || signature != FILE_SIGNATURE {
-        return Err(wrong(Mismatch::Format));
-    }
     let examine = |source| Error::Examine {
         file: path.to_owned(),
         source,
     };
-    let headers = header::read_both(storage).map_err(examine)?;
-    let header = header::current(headers).map_err(|Defect { part, reason }| Error::Corrupt {
+    let found = match child.format() {
+        Format::Vhd => vhd_linkage(storage),
+        Format::Vhdx | Format::Raw => vhdx_linkage(storage),
+    };
+    let found = found
+        .map_err(examine)?
+        .ok_or_else(|| wrong(Mismatch::Format))?;
+    let found = found.map_err(|Defect { part, reason }| Error::Corrupt {
         file: path.to_owned(),
         part,
         reason,
     })?;
-    let found = header.data_write_guid;
     if locator.matches(found) {
         return Ok(());
     }
@@ -261,6 +298,27 @@ fn check_linkage(
         wanted: locator.linkage,
         found,
     }))
+}
+
+/// By what a child would know the file. `None`: it is of another format.
+type Linkage = Option<std::result::Result<Guid, Defect>>;
+
+fn vhdx_linkage(storage: &dyn ReadAt) -> io::Result<Linkage> {
+    let mut signature = [0; FILE_SIGNATURE.len()];
+    let read = storage.read_exact_at(&mut signature, FileOffset(0));
+    if read.is_err() || signature != FILE_SIGNATURE {
+        return Ok(None);
+    }
+    let header = header::current(header::read_both(storage)?);
+    Ok(Some(header.map(|header| header.data_write_guid)))
+}
+
+fn vhd_linkage(storage: &dyn ReadAt) -> io::Result<Linkage> {
+    if !vhd::is_there(storage)? {
+        return Ok(None);
+    }
+    let footer = vhd::read_footer(storage)?;
+    Ok(Some(footer.map(|footer| footer.unique_id)))
 }
 
 /// What makes a file the same file under another name.

@@ -28,6 +28,8 @@ pub struct OpenOptions {
 pub enum Format {
     /// A VHDX or AVHDX file.
     Vhdx,
+    /// A legacy VHD or AVHD file.
+    Vhd,
     /// The bytes of the disk and nothing else.
     Raw,
 }
@@ -37,6 +39,7 @@ impl Format {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Vhdx => "vhdx",
+            Self::Vhd => "vhd",
             Self::Raw => "raw",
         }
     }
@@ -46,11 +49,11 @@ impl Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// A VHDX file with every block allocated.
+    /// A VHDX file with every block allocated, or a VHD file without blocks.
     Fixed,
-    /// A VHDX file that grows.
+    /// A VHDX or VHD file that grows.
     Dynamic,
-    /// A VHDX file that holds what differs from its parent.
+    /// A VHDX or VHD file that holds what differs from its parent.
     Differencing,
     /// A raw file.
     Raw,
@@ -109,7 +112,9 @@ pub struct Layer {
     pub partial_blocks: u64,
     /// How much of the last block lies past the end of the file; the disk ends before that.
     pub missing_tail: ByteLen,
-    /// The identity of the virtual disk.
+    /// The footer at the end of a VHD file is damaged or missing, and its copy at the start was used.
+    pub footer_is_copy: bool,
+    /// The identity of the virtual disk; of a VHD file, that of the file.
     pub disk_id: Option<Guid>,
     /// Changes with every session that writes to the file.
     pub file_write_guid: Option<Guid>,
@@ -134,7 +139,8 @@ pub struct VirtualDisk {
 
 impl VirtualDisk {
     /// Opens the disk file at `path` and its parents. What a file is, its content decides; only a file that is
-    /// called `.vhdx` or `.avhdx` and is none is refused, not taken for a raw disk.
+    /// called `.vhdx`, `.avhdx`, `.vhd` or `.avhd` and is none is refused, not taken for something else: what a guest
+    /// wrote at the start or the end of its disk may look like anything.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
         Self::open_in(&LocalFiles, path, options)
     }
@@ -148,6 +154,12 @@ impl VirtualDisk {
     /// Opens the VHDX file at `path` and its parents. A file that is none is refused, whatever it is called.
     pub fn open_vhdx(path: &Path, options: &OpenOptions) -> Result<Self> {
         let expected = chain::Expected::Vhdx;
+        Self::new(chain::open(&LocalFiles, path, options, expected)?)
+    }
+
+    /// Opens the VHD file at `path` and its parents. A file that is none is refused, whatever it is called.
+    pub fn open_vhd(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let expected = chain::Expected::Vhd;
         Self::new(chain::open(&LocalFiles, path, options, expected)?)
     }
 
@@ -190,9 +202,16 @@ impl VirtualDisk {
         self.layers.first().map_or(Format::Raw, |leaf| leaf.format)
     }
 
-    /// The identity of the virtual disk, if its format has one.
+    /// The identity of the virtual disk, if its format has one: what stays as checkpoints come and go.
+    ///
+    /// All VHDX files of a chain carry the same. VHD files have one each, by which a child knows its parent; the one
+    /// that stays is that of the last parent.
     pub fn disk_id(&self) -> Option<Guid> {
-        self.layers.first().and_then(|leaf| leaf.disk_id)
+        let file = match self.format() {
+            Format::Vhd => self.layers.last(),
+            _ => self.layers.first(),
+        };
+        file.and_then(|file| file.disk_id)
     }
 
     /// The sector that the guest addresses.

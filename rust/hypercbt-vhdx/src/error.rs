@@ -225,6 +225,10 @@ pub enum Part {
     Bat,
     /// A sector bitmap block.
     SectorBitmap,
+    /// The footer of a VHD file, and its copy at the start.
+    Footer,
+    /// The header of a VHD file that is not fixed.
+    DynamicHeader,
 }
 
 impl fmt::Display for Part {
@@ -238,6 +242,8 @@ impl fmt::Display for Part {
             Self::ParentLocator => "parent locator",
             Self::Bat => "block allocation table",
             Self::SectorBitmap => "sector bitmap",
+            Self::Footer => "footer",
+            Self::DynamicHeader => "dynamic header",
         })
     }
 }
@@ -306,13 +312,13 @@ pub enum Reason {
         /// Its length.
         len: u32,
     },
-    /// Not 1 MiB to 256 MiB, or not a power of two.
+    /// Smaller or larger than the format has them, or not a power of two.
     #[error("a block of {0} bytes is not possible")]
     BlockSize(u32),
     /// Neither 512 nor 4096.
     #[error("a sector of {0} bytes is not possible")]
     SectorSize(u32),
-    /// Zero, above 64 TiB, or not a multiple of the sector.
+    /// Zero, above the format's limit, or not a multiple of the sector.
     #[error("a disk of {0} bytes is not possible")]
     DiskSize(u64),
     /// A table is too short for what it has to hold.
@@ -377,6 +383,15 @@ pub enum Reason {
     /// The file, or what the log makes of it, is larger than any file that we read.
     #[error("{0} bytes are more than a file may have")]
     FileSize(u64),
+    /// The bytes are not those that the checksum was taken of.
+    #[error("wrong checksum")]
+    Checksum,
+    /// Two valid copies say different things, and nothing tells which is right.
+    #[error("the two copies contradict each other")]
+    Contradiction,
+    /// A VHD file is fixed, dynamic or differencing, and nothing else.
+    #[error("unknown type {0}")]
+    DiskType(u32),
 }
 
 /// Why two files do not belong together.
@@ -386,9 +401,9 @@ pub enum Mismatch {
     /// The parent changed since the child was made, or is another disk.
     #[error("its data is {found}, the child was made from {wanted}")]
     Linkage {
-        /// The `parent_linkage` of the child.
+        /// The `parent_linkage` of the child; of a VHD file, the parent's unique id.
         wanted: Guid,
-        /// The `DataWriteGuid` of the file.
+        /// The `DataWriteGuid` of the file; of a VHD file, its unique id.
         found: Guid,
     },
     /// Parent and child have different logical sectors.
@@ -399,8 +414,16 @@ pub enum Mismatch {
         /// The child's.
         child: u32,
     },
-    /// A VHDX file can only have a VHDX file as its parent.
-    #[error("it is no VHDX file")]
+    /// Parent and child have different sizes, which VHD files cannot have.
+    #[error("its disk has {parent} bytes, the child's {child}")]
+    Size {
+        /// The parent's.
+        parent: ByteLen,
+        /// The child's.
+        child: ByteLen,
+    },
+    /// The parent of a VHDX file is a VHDX file, that of a VHD file a VHD file.
+    #[error("it is not in the child's format")]
     Format,
     /// The parent's `DataWriteGuid` is zero, by which no child can know it.
     #[error("its data has no identity")]
@@ -410,12 +433,14 @@ pub enum Mismatch {
     Path,
 }
 
-/// A disk format that is recognised but not read.
+/// A disk that is recognised but not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// The legacy format of Virtual PC.
+    /// A legacy VHD by its content, a VHDX by its name or as the caller says.
     Vhd,
+    /// A VHDX by its content, a legacy VHD by its name or as the caller says.
+    Vhdx,
     /// A VHD Set, whose disk is an `.avhdx` beside it.
     VhdSet,
 }
@@ -423,7 +448,8 @@ pub enum Unsupported {
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Vhd => "a legacy VHD",
+            Self::Vhd => "a legacy VHD where a VHDX was expected",
+            Self::Vhdx => "a VHDX where a legacy VHD was expected",
             Self::VhdSet => "a VHD Set (its disk is an .avhdx beside it)",
         })
     }

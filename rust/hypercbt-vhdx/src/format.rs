@@ -37,8 +37,6 @@ pub(crate) const LOG_ENTRY_SIGNATURE: [u8; 4] = *b"loge";
 pub(crate) const DATA_DESCRIPTOR_SIGNATURE: [u8; 4] = *b"desc";
 pub(crate) const ZERO_DESCRIPTOR_SIGNATURE: [u8; 4] = *b"zero";
 pub(crate) const DATA_SECTOR_SIGNATURE: [u8; 4] = *b"data";
-/// The first bytes of a legacy VHD footer, which may also stand at the start of the file.
-pub(crate) const VHD_SIGNATURE: [u8; 8] = *b"conectix";
 
 /// The only version of the format.
 pub(crate) const VERSION: u16 = 1;

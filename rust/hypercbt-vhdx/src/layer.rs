@@ -7,14 +7,15 @@ use hypercbt_extent::{ByteLen, DiskOffset};
 
 use crate::disk::{Format, Kind, Layer, LogState};
 use crate::error::Unsupported;
-use crate::format::{FILE_SIGNATURE, VHD_SIGNATURE};
+use crate::format::FILE_SIGNATURE;
 use crate::locator::ParentLocator;
 use crate::raw::{self, RawMap};
 use crate::segments::Run;
 use crate::source::Source;
 use crate::stamp::{FileStamp, HeaderStamp};
+use crate::vhd::{self, Vhd};
 use crate::vhdx::Vhdx;
-use crate::{Error, FileOffset, Part, ReadAt, Reason, Result, header};
+use crate::{Error, FileOffset, Guid, Part, ReadAt, Reason, Result, header};
 
 /// An opened file and what it holds.
 #[derive(Debug)]
@@ -23,11 +24,14 @@ pub(crate) struct OpenFile {
     content: Content,
     /// The headers of a VHDX file, before anything else was read of it.
     headers: [Option<HeaderStamp>; 2],
+    /// The same of a VHD file: its first and its last 512 bytes.
+    footers: Option<Box<[[u8; 512]; 2]>>,
 }
 
 #[derive(Debug)]
 enum Content {
     Vhdx(Box<Vhdx>),
+    Vhd(Box<Vhd>),
     Raw(RawMap),
 }
 
@@ -38,18 +42,34 @@ impl OpenFile {
         if has_at(&source, 0, FILE_SIGNATURE)? {
             return Self::vhdx_from(source);
         }
-        refuse_vhd(&source)?;
+        if has_footer(&source)? {
+            return Self::vhd_from(source);
+        }
         Self::raw_from(source)
     }
 
     /// Opens a file that must be a VHDX file.
     pub(crate) fn open_vhdx(name: PathBuf, storage: Box<dyn ReadAt>) -> Result<Self> {
         let source = Source::new(name, storage)?;
-        if !has_at(&source, 0, FILE_SIGNATURE)? {
-            refuse_vhd(&source)?;
-            return Err(source.corrupt(Part::FileIdentifier, Reason::Signature));
+        if has_at(&source, 0, FILE_SIGNATURE)? {
+            return Self::vhdx_from(source);
         }
-        Self::vhdx_from(source)
+        if has_footer(&source)? {
+            return Err(unsupported(&source, Unsupported::Vhd));
+        }
+        Err(source.corrupt(Part::FileIdentifier, Reason::Signature))
+    }
+
+    /// Opens a file that must be a VHD file. What a fixed one begins with is its guest's, and does not count.
+    pub(crate) fn open_vhd(name: PathBuf, storage: Box<dyn ReadAt>) -> Result<Self> {
+        let source = Source::new(name, storage)?;
+        if has_footer(&source)? {
+            return Self::vhd_from(source);
+        }
+        if has_at(&source, 0, FILE_SIGNATURE)? {
+            return Err(unsupported(&source, Unsupported::Vhdx));
+        }
+        Err(source.corrupt(Part::Footer, Reason::Signature))
     }
 
     fn vhdx_from(mut source: Source) -> Result<Self> {
@@ -60,6 +80,20 @@ impl OpenFile {
             source,
             content,
             headers,
+            footers: None,
+        })
+    }
+
+    fn vhd_from(source: Source) -> Result<Self> {
+        // Before anything is believed that they say.
+        let footers = vhd::both_ends(source.storage());
+        let footers = footers.map_err(|error| source.examine_failed(error))?;
+        let content = Content::Vhd(Box::new(Vhd::open(&source)?));
+        Ok(Self {
+            source,
+            content,
+            headers: [None, None],
+            footers: Some(footers),
         })
     }
 
@@ -69,6 +103,7 @@ impl OpenFile {
             source,
             content,
             headers: [None, None],
+            footers: None,
         })
     }
 
@@ -85,19 +120,41 @@ impl OpenFile {
     pub(crate) fn vhdx(&self) -> Option<&Vhdx> {
         match &self.content {
             Content::Vhdx(vhdx) => Some(vhdx),
-            Content::Raw(_) => None,
+            Content::Vhd(_) | Content::Raw(_) => None,
+        }
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        match &self.content {
+            Content::Vhdx(_) => Format::Vhdx,
+            Content::Vhd(_) => Format::Vhd,
+            Content::Raw(_) => Format::Raw,
         }
     }
 
     /// What the file says of its parent, if it has one.
     pub(crate) fn parent(&self) -> Option<&ParentLocator> {
-        self.vhdx().and_then(|vhdx| vhdx.metadata.parent.as_ref())
+        match &self.content {
+            Content::Vhdx(vhdx) => vhdx.metadata.parent.as_ref(),
+            Content::Vhd(vhd) => vhd.parent.as_ref(),
+            Content::Raw(_) => None,
+        }
+    }
+
+    /// By what a child of the same format knows this file.
+    pub(crate) fn linkage(&self) -> Option<Guid> {
+        match &self.content {
+            Content::Vhdx(vhdx) => Some(vhdx.header.data_write_guid),
+            Content::Vhd(vhd) => Some(vhd.footer.unique_id),
+            Content::Raw(_) => None,
+        }
     }
 
     /// The size of the disk that this file was made for.
     pub(crate) fn size(&self) -> ByteLen {
         match &self.content {
             Content::Vhdx(vhdx) => vhdx.map.size(),
+            Content::Vhd(vhd) => vhd.size(),
             Content::Raw(raw) => raw.size(),
         }
     }
@@ -106,6 +163,7 @@ impl OpenFile {
     pub(crate) fn run_at(&self, at: DiskOffset) -> Run {
         match &self.content {
             Content::Vhdx(vhdx) => vhdx.map.run_at(at),
+            Content::Vhd(vhd) => vhd.run_at(&self.source, at),
             Content::Raw(raw) => raw.run_at(&self.source, at),
         }
     }
@@ -128,26 +186,48 @@ impl OpenFile {
 
     /// The facts for people.
     pub(crate) fn facts(&self) -> Layer {
-        let vhdx = self.vhdx();
-        Layer {
+        let plain = Layer {
             name: self.source.name().to_string_lossy().into_owned(),
-            format: if vhdx.is_some() {
-                Format::Vhdx
-            } else {
-                Format::Raw
-            },
-            kind: vhdx.map_or(Kind::Raw, Vhdx::kind),
+            format: self.format(),
+            kind: Kind::Raw,
             file_bytes: self.source.file_len(),
             size: self.size(),
-            block_bytes: vhdx.map(|vhdx| vhdx.metadata.block_bytes),
-            log: vhdx.map_or(LogState::None, |vhdx| vhdx.log),
-            present_blocks: vhdx.map_or(0, |vhdx| vhdx.present_blocks),
-            partial_blocks: vhdx.map_or(0, |vhdx| vhdx.partial_blocks),
-            missing_tail: vhdx.map_or(ByteLen(0), |vhdx| vhdx.missing_tail),
-            disk_id: vhdx.map(|vhdx| vhdx.metadata.disk_id),
-            file_write_guid: vhdx.map(|vhdx| vhdx.header.file_write_guid),
-            data_write_guid: vhdx.map(|vhdx| vhdx.header.data_write_guid),
-            creator: vhdx.map(|vhdx| vhdx.creator.clone()),
+            block_bytes: None,
+            log: LogState::None,
+            present_blocks: 0,
+            partial_blocks: 0,
+            missing_tail: ByteLen(0),
+            footer_is_copy: false,
+            disk_id: None,
+            file_write_guid: None,
+            data_write_guid: None,
+            creator: None,
+        };
+        match &self.content {
+            Content::Vhdx(vhdx) => Layer {
+                kind: vhdx.kind(),
+                block_bytes: Some(vhdx.metadata.block_bytes),
+                log: vhdx.log,
+                present_blocks: vhdx.present_blocks,
+                partial_blocks: vhdx.partial_blocks,
+                missing_tail: vhdx.missing_tail,
+                disk_id: Some(vhdx.metadata.disk_id),
+                file_write_guid: Some(vhdx.header.file_write_guid),
+                data_write_guid: Some(vhdx.header.data_write_guid),
+                creator: Some(vhdx.creator.clone()),
+                ..plain
+            },
+            Content::Vhd(vhd) => Layer {
+                kind: vhd.footer.kind,
+                block_bytes: vhd.block_bytes,
+                present_blocks: vhd.present_blocks,
+                partial_blocks: vhd.partial_blocks,
+                footer_is_copy: vhd.footer.is_copy,
+                disk_id: Some(vhd.footer.unique_id),
+                creator: Some(vhd.footer.creator.clone()),
+                ..plain
+            },
+            Content::Raw(_) => plain,
         }
     }
 
@@ -157,6 +237,7 @@ impl OpenFile {
             bytes: self.source.file_len(),
             modified: self.source.modified(),
             headers: self.headers.clone(),
+            footers: self.footers.clone(),
         }
     }
 
@@ -169,7 +250,11 @@ impl OpenFile {
             modified: storage.modified().map_err(failed)?,
             headers: match self.content {
                 Content::Vhdx(_) => read_headers(storage).map_err(failed)?,
-                Content::Raw(_) => [None, None],
+                Content::Vhd(_) | Content::Raw(_) => [None, None],
+            },
+            footers: match self.content {
+                Content::Vhd(_) => Some(vhd::both_ends(storage).map_err(failed)?),
+                Content::Vhdx(_) | Content::Raw(_) => None,
             },
         })
     }
@@ -180,30 +265,14 @@ fn read_headers(storage: &dyn ReadAt) -> io::Result<[Option<HeaderStamp>; 2]> {
     Ok(headers.map(|header| header.map(|header| header.stamp())))
 }
 
-/// A legacy VHD is not read yet, and never taken for anything else.
-fn refuse_vhd(source: &Source) -> Result<()> {
-    if !is_vhd(source)? {
-        return Ok(());
-    }
-    let format = Unsupported::Vhd;
-    Err(Error::UnsupportedFormat {
-        file: source.name().to_owned(),
-        format,
-    })
+fn unsupported(source: &Source, format: Unsupported) -> Error {
+    let file = source.name().to_owned();
+    Error::UnsupportedFormat { file, format }
 }
 
-/// A legacy VHD has its footer in the last 512 bytes (very old ones: 511), and all but fixed ones also at the start.
-fn is_vhd(source: &Source) -> Result<bool> {
-    let len = source.file_len().0;
-    for at in [Some(0), len.checked_sub(512), len.checked_sub(511)]
-        .into_iter()
-        .flatten()
-    {
-        if has_at(source, at, VHD_SIGNATURE)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Whether the file is a VHD, perhaps a damaged one.
+fn has_footer(source: &Source) -> Result<bool> {
+    vhd::is_there(source.storage()).map_err(|error| source.examine_failed(error))
 }
 
 fn has_at(source: &Source, at: u64, signature: [u8; 8]) -> Result<bool> {

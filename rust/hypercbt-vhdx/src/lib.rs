@@ -1,6 +1,7 @@
 //! Which bytes of which file are which bytes of a virtual disk.
 //!
-//! [`VirtualDisk`] is the one interface over VHDX (fixed, dynamic and whole differencing chains) and raw files.
+//! [`VirtualDisk`] is the one interface over VHDX and legacy VHD (fixed, dynamic and whole differencing chains) and
+//! raw files.
 //! `open` reads and checks all metadata; after that, resolving an extent is pure arithmetic, and the caller does
 //! the I/O in whatever order is best:
 //!
@@ -42,6 +43,7 @@ mod stamp;
 mod storage;
 mod target;
 mod units;
+mod vhd;
 mod vhdx;
 mod write;
 mod write_raw;
@@ -56,5 +58,6 @@ pub use segments::{FileIndex, Place, Segment, Segments};
 pub use stamp::Stamp;
 pub use target::WriteDisk;
 pub use units::BlockIndex;
+pub use vhd::{VhdKind, VhdOptions, VhdWriter};
 pub use write::{Guids, NewKind, NewVhdx, Opening, WritableVhdx, create_vhdx};
 pub use write_raw::RawWriter;

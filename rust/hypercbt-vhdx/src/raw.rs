@@ -9,7 +9,7 @@ use crate::{Error, FileOffset, NotADisk, Result};
 /// The sector of a raw disk.
 pub(crate) const SECTOR_BYTES: u32 = 512;
 
-/// A raw disk as long as its file.
+/// A disk that lies in its file as it is, from the first byte on.
 #[derive(Debug)]
 pub(crate) struct RawMap {
     size: ByteLen,
@@ -32,6 +32,11 @@ impl RawMap {
             return refuse(NotADisk::OddLength(size));
         }
         Ok(Self { size })
+    }
+
+    /// A disk of which the caller knows the size: the bytes of the file up to there.
+    pub(crate) fn of_size(size: ByteLen) -> Self {
+        Self { size }
     }
 
     /// The size of the disk.

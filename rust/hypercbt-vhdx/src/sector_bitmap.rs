@@ -21,6 +21,14 @@ pub(crate) struct SectorBitmaps {
     slices: Vec<(BlockIndex, Slice)>,
 }
 
+/// How many of a block's sectors are in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    All,
+    Nothing,
+    Some,
+}
+
 /// Which sectors of one block are in the file: whichever form is smaller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Slice {
@@ -34,13 +42,35 @@ impl SectorBitmaps {
     /// Whether `sector` of `block` is in the file, and up to which sector (exclusive) all others are alike.
     /// The caller bounds the answer by the end of the block.
     pub(crate) fn run_at(&self, block: BlockIndex, sector: u64) -> (bool, u64) {
+        self.find(block, sector).unwrap_or((false, u64::MAX))
+    }
+
+    /// The same, or `None` for a block whose bits were not kept.
+    pub(crate) fn find(&self, block: BlockIndex, sector: u64) -> Option<(bool, u64)> {
         let found = self
             .slices
             .binary_search_by_key(&block, |(index, _)| *index);
-        match found.ok().and_then(|place| self.slices.get(place)) {
-            Some((_, slice)) => slice.run_at(sector),
-            None => (false, u64::MAX),
+        let (_, slice) = self.slices.get(found.ok()?)?;
+        Some(slice.run_at(sector))
+    }
+
+    /// Says what `bits` hold of the first `sectors` of `block`, and keeps them if that is neither all nor nothing.
+    /// Blocks come in ascending order, or [`settle`](Self::settle) follows.
+    pub(crate) fn add(&mut self, block: BlockIndex, bits: &[u8], sectors: u64) -> Held {
+        match (bit(bits, 0), run_end(bits, 0) >= sectors) {
+            (true, true) => Held::All,
+            (false, true) => Held::Nothing,
+            (_, false) => {
+                self.slices.push((block, Slice::new(bits, sectors)));
+                Held::Some
+            }
         }
+    }
+
+    /// Puts the blocks in order, and gives back the memory that was kept for more.
+    pub(crate) fn settle(&mut self) {
+        self.slices.sort_unstable_by_key(|(block, _)| *block);
+        self.slices.shrink_to_fit();
     }
 }
 
@@ -119,7 +149,7 @@ pub(crate) fn load(
         let partial: Vec<(BlockIndex, FileOffset)> = partial.collect();
         load_chunk(source, bat, places, geometry, &partial, &mut bitmaps)?;
     }
-    bitmaps.slices.shrink_to_fit();
+    bitmaps.settle();
     Ok(bitmaps)
 }
 
@@ -152,10 +182,10 @@ fn load_chunk(
         let end = start + usize::try_from(slice_bytes).unwrap_or_default();
         let bits = bytes.get(start..end).unwrap_or_default();
         let sectors = geometry.sectors_of(*index);
-        match (bit(bits, 0), run_end(bits, 0) >= sectors) {
-            (true, true) => bat.set(*index, Block::Present(*block_at)),
-            (false, true) => bat.set(*index, Block::Absent),
-            (_, false) => bitmaps.slices.push((*index, Slice::new(bits, sectors))),
+        match bitmaps.add(*index, bits, sectors) {
+            Held::All => bat.set(*index, Block::Present(*block_at)),
+            Held::Nothing => bat.set(*index, Block::Absent),
+            Held::Some => {}
         }
     }
     Ok(())

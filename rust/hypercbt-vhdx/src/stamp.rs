@@ -17,6 +17,8 @@ pub(crate) struct FileStamp {
     pub(crate) modified: Option<i128>,
     /// Both headers of a VHDX file, where they are valid.
     pub(crate) headers: [Option<HeaderStamp>; 2],
+    /// The first and the last 512 bytes of a VHD file: its footer and the copy of it.
+    pub(crate) footers: Option<Box<[[u8; 512]; 2]>>,
 }
 
 /// What changes in a header when the file is written.

@@ -17,6 +17,7 @@ pub mod image;
 pub mod log;
 pub mod segments;
 pub mod sparse;
+pub mod vhd;
 
 pub const KIB: u64 = 1 << 10;
 pub const MIB: u64 = 1 << 20;
