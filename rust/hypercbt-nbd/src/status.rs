@@ -1,0 +1,105 @@
+//! Where data is and where holes are, in the disk's words and in the protocol's.
+
+use std::io;
+
+use hypercbt_extent::{ByteLen, DiskOffset, Extent};
+
+use crate::{Content, Export, protocol::state};
+
+/// What requests should be multiples of: a page, the unit of most guests.
+pub(crate) const PREFERRED_BLOCK_BYTES: u32 = 4096;
+
+/// Descriptors in one reply, 512 KiB; the client asks again for the rest.
+const MAX_DESCRIPTORS: usize = 64 << 10;
+
+/// Bytes of the disk that are asked for at once, so that no answer of the disk is large: if every
+/// other sector were a hole, 256 MiB would have half a million segments.
+const STEP: u64 = 256 << 20;
+
+/// The data and holes of `extent`, which must cover it, or else it would be answered wrongly.
+pub(crate) fn partition(export: &dyn Export, extent: Extent) -> io::Result<Vec<(Extent, Content)>> {
+    let segments = export.segments(extent)?;
+    let mut at = extent.start();
+    for (part, _) in &segments {
+        if part.start() != at {
+            return Err(io::Error::other(
+                "the segments of the disk do not follow each other",
+            ));
+        }
+        at = part.end();
+    }
+    if at != extent.end() {
+        return Err(io::Error::other(
+            "the segments of the disk are not as long as it",
+        ));
+    }
+    Ok(segments)
+}
+
+/// Lengths and states from the start of `extent` on: at least one, and as many as fit, or only `one`.
+pub(crate) fn descriptors(
+    export: &dyn Export,
+    extent: Extent,
+    one: bool,
+) -> io::Result<Vec<(u32, u32)>> {
+    let most = if one { 1 } else { MAX_DESCRIPTORS };
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    for step in steps(extent, ByteLen(STEP)) {
+        for (part, content) in partition(export, step)? {
+            let len = u32::try_from(part.len().0).expect("a request is shorter than 4 GiB");
+            let state = match content {
+                Content::Data => state::DATA,
+                Content::Zero => state::HOLE_AND_ZERO,
+            };
+            match found.last_mut() {
+                Some((last_len, last_state)) if *last_state == state => {
+                    *last_len += len;
+                    continue;
+                }
+                _ => {}
+            }
+            if found.len() == most {
+                return Ok(found);
+            }
+            found.push((len, state));
+        }
+    }
+    Ok(found)
+}
+
+/// Parts of `extent` that end at multiples of `step`, or at its end.
+pub(crate) fn steps(extent: Extent, step: ByteLen) -> impl Iterator<Item = Extent> {
+    let mut at = extent.start();
+    std::iter::from_fn(move || {
+        let border = (at.0 / step.0 + 1).saturating_mul(step.0);
+        let part = Extent::between(at, extent.end().min(DiskOffset(border)))?;
+        at = part.end();
+        Some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(start: u64, len: u64) -> Extent {
+        Extent::new(DiskOffset(start), ByteLen(len)).unwrap()
+    }
+
+    #[test]
+    fn steps_end_at_multiples_and_cover_everything() {
+        let parts: Vec<_> = steps(extent(5, 20), ByteLen(8)).collect();
+        assert_eq!(
+            parts,
+            [extent(5, 3), extent(8, 8), extent(16, 8), extent(24, 1)]
+        );
+        let whole: Vec<_> = steps(extent(8, 8), ByteLen(8)).collect();
+        assert_eq!(whole, [extent(8, 8)]);
+    }
+
+    #[test]
+    fn steps_end_at_the_largest_number() {
+        let parts: Vec<_> = steps(extent(u64::MAX - 9, 9), ByteLen(1 << 63)).collect();
+        assert_eq!(parts, [extent(u64::MAX - 9, 9)]);
+    }
+}
