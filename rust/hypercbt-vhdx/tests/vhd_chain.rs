@@ -272,8 +272,8 @@ fn locators_that_break_a_rule_are_refused() {
         refused(|image| image.locators[0].text[..2].fill(0xDC)),
         lone
     );
-    let place = |at: u64| format!("parent locator: the place {at}+34 is misaligned or not allowed");
-    for at in [(64 << 10) - 33, u64::MAX - 5] {
+    let place = |at: u64| format!("parent locator: the place {at}+24 is misaligned or not allowed");
+    for at in [(64 << 10) - 23, u64::MAX - 5] {
         let mut image = child();
         image.footer_at = Some(64 << 10);
         image.locators[1].at = at;
