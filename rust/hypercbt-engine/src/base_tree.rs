@@ -2,6 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use hypercbt_extent::{Extent, Extents};
 use hypercbt_repo::{ChunkId, NodeId, PointDisk, View, tree::TreeReader};
 
 use crate::{
@@ -73,6 +74,22 @@ impl<'a> BaseTree<'a> {
             }
         }
         Ok(ids)
+    }
+
+    /// The bytes of `extent` in chunks that are not null.
+    pub(crate) fn data(&self, grid: Grid, extent: Extent) -> Result<Extents> {
+        let Some(reader) = self.reader() else {
+            return Ok(Extents::default());
+        };
+        let mut found = Vec::new();
+        for leaf in reader.leaves(grid.touched(extent)) {
+            let chunks = leaf?;
+            let extents = chunks
+                .present()
+                .filter_map(|(chunk, _)| grid.extent(&(chunk..chunk + 1))?.intersection(extent));
+            found.extend(extents);
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// How many bytes of these chunks are not zero here, in whole chunks clipped to the disk.

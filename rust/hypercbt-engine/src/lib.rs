@@ -11,6 +11,7 @@ mod backup;
 mod base;
 mod base_tree;
 mod check_pack;
+mod chunk_cache;
 mod chunk_ids;
 mod claims;
 mod clock;

@@ -1,18 +1,20 @@
 //! Reading a restore point's disk at any place, without restoring it.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
+use hypercbt_extent::{Extent, Extents};
 use hypercbt_repo::{ChunkId, PointDisk, Repository, RestorePoint, View};
 
 use crate::{
-    Error, Result, allocation::Grid, base_tree::BaseTree, node_cache::NodeCache, restore::find_disk,
+    Error, Result, allocation::Grid, base_tree::BaseTree, chunk_cache::ChunkCache,
+    node_cache::NodeCache, restore::find_disk,
 };
 
 /// Bytes of chunks that are kept: file system parsers read small pieces near each other.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// Chunks that are kept, however large: clients read a disk from several places at once.
+const CACHE_CHUNKS: usize = 8;
 
 /// A disk of a restore point, for reading. Any number of threads may read at once.
 pub struct PointDiskReader {
@@ -20,7 +22,7 @@ pub struct PointDiskReader {
     disk: PointDisk,
     grid: Grid,
     nodes: Arc<NodeCache>,
-    cache: Mutex<VecDeque<(ChunkId, Arc<Vec<u8>>)>>,
+    chunks: ChunkCache,
 }
 
 impl PointDiskReader {
@@ -36,13 +38,18 @@ impl PointDiskReader {
             disk,
             grid,
             nodes: Arc::default(),
-            cache: Mutex::default(),
+            chunks: ChunkCache::new(to_usize(CACHE_BYTES / grid.chunk_bytes).max(CACHE_CHUNKS)),
         })
     }
 
     /// The length of the disk in bytes.
     pub fn size(&self) -> u64 {
         self.disk.size
+    }
+
+    /// Where `extent` holds data. Everything else in it reads as zeros, and costs no read.
+    pub fn data(&self, extent: Extent) -> Result<Extents> {
+        self.tree().data(self.grid, extent)
     }
 
     /// Fills `buffer` from position `at` of the disk.
@@ -61,10 +68,7 @@ impl PointDiskReader {
             return Ok(());
         }
         let chunks = at / self.grid.chunk_bytes..end.div_ceil(self.grid.chunk_bytes);
-        let none = BaseTree::none(&self.view, Arc::clone(&self.nodes));
-        let ids = none
-            .another(self.grid.chunk_bytes, &self.disk)
-            .ids(&chunks)?;
+        let ids = self.tree().ids(&chunks)?;
         let mut rest = buffer;
         let mut position = at;
         for (chunk, id) in chunks.zip(ids) {
@@ -89,20 +93,13 @@ impl PointDiskReader {
         Ok(())
     }
 
-    fn chunk(&self, id: ChunkId) -> Result<Arc<Vec<u8>>> {
-        if let Some((_, plain)) = self.cache().iter().find(|(cached, _)| *cached == id) {
-            return Ok(Arc::clone(plain));
-        }
-        // Two threads may fetch the same chunk; that is cheaper than one waiting for the other's disk.
-        let plain = Arc::new(self.view.chunk(id)?);
-        let mut cache = self.cache();
-        cache.push_front((id, Arc::clone(&plain)));
-        cache.truncate(to_usize(CACHE_BYTES / self.grid.chunk_bytes).max(1));
-        Ok(plain)
+    fn tree(&self) -> BaseTree<'_> {
+        let none = BaseTree::none(&self.view, Arc::clone(&self.nodes));
+        none.another(self.grid.chunk_bytes, &self.disk)
     }
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, VecDeque<(ChunkId, Arc<Vec<u8>>)>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    fn chunk(&self, id: ChunkId) -> Result<Arc<Vec<u8>>> {
+        self.chunks.get(id, || Ok(self.view.chunk(id)?))
     }
 }
 

@@ -72,8 +72,11 @@ impl<W: Write> Worker<'_, W> {
                 self.read_chunks(job.cookie, extent, whole)
             }
             Action::Read { extent, .. } => self.read_simple(job.cookie, extent),
-            Action::Status { extent, one } => status::descriptors(self.export, extent, one)
-                .map(|found| self.replies.send(&reply::block_status(job.cookie, &found))),
+            Action::Status { extent, one } => {
+                let found = status::descriptors(self.export, extent, one);
+                self.replies.send(&reply::block_status(job.cookie, &found));
+                Ok(())
+            }
             _ => self
                 .change(action, &job.payload)
                 .map(|()| self.replies.send(&reply::simple(job.cookie, None))),
@@ -114,7 +117,7 @@ impl<W: Write> Worker<'_, W> {
         let segments = if extent.len().0 < HOLES_FROM_BYTES {
             vec![(extent, Content::Data)]
         } else {
-            status::partition(self.export, extent)?
+            status::partition(self.export, extent)
         };
         for (part, content) in segments {
             match content {

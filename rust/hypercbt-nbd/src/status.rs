@@ -1,7 +1,5 @@
 //! Where data is and where holes are, in the disk's words and in the protocol's.
 
-use std::io;
-
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
 
 use crate::{Content, Export, protocol::state};
@@ -16,36 +14,33 @@ const MAX_DESCRIPTORS: usize = 64 << 10;
 /// other sector were a hole, 256 MiB would have half a million segments.
 const STEP: u64 = 256 << 20;
 
-/// The data and holes of `extent`, which must cover it, or else it would be answered wrongly.
-pub(crate) fn partition(export: &dyn Export, extent: Extent) -> io::Result<Vec<(Extent, Content)>> {
-    let segments = export.segments(extent)?;
+/// The data and holes of `extent`, all of it.
+///
+/// Where the disk cannot tell, or does not tell of every byte, all counts as data, which is never
+/// wrong (NBD "Metadata contexts"): reading fails for no more than what is lost, and says why.
+pub(crate) fn partition(export: &dyn Export, extent: Extent) -> Vec<(Extent, Content)> {
+    match export.segments(extent) {
+        Ok(segments) if covers(&segments, extent) => segments,
+        _ => vec![(extent, Content::Data)],
+    }
+}
+
+fn covers(segments: &[(Extent, Content)], extent: Extent) -> bool {
     let mut at = extent.start();
-    for (part, _) in &segments {
-        if part.start() != at {
-            return Err(io::Error::other(
-                "the segments of the disk do not follow each other",
-            ));
-        }
+    let follows = |(part, _): &(Extent, Content)| {
+        let follows = part.start() == at;
         at = part.end();
-    }
-    if at != extent.end() {
-        return Err(io::Error::other(
-            "the segments of the disk are not as long as it",
-        ));
-    }
-    Ok(segments)
+        follows
+    };
+    segments.iter().all(follows) && at == extent.end()
 }
 
 /// Lengths and states from the start of `extent` on: at least one, and as many as fit, or only `one`.
-pub(crate) fn descriptors(
-    export: &dyn Export,
-    extent: Extent,
-    one: bool,
-) -> io::Result<Vec<(u32, u32)>> {
+pub(crate) fn descriptors(export: &dyn Export, extent: Extent, one: bool) -> Vec<(u32, u32)> {
     let most = if one { 1 } else { MAX_DESCRIPTORS };
     let mut found: Vec<(u32, u32)> = Vec::new();
     for step in steps(extent, ByteLen(STEP)) {
-        for (part, content) in partition(export, step)? {
+        for (part, content) in partition(export, step) {
             let len = u32::try_from(part.len().0).expect("a request is shorter than 4 GiB");
             let state = match content {
                 Content::Data => state::DATA,
@@ -59,12 +54,12 @@ pub(crate) fn descriptors(
                 _ => {}
             }
             if found.len() == most {
-                return Ok(found);
+                return found;
             }
             found.push((len, state));
         }
     }
-    Ok(found)
+    found
 }
 
 /// Parts of `extent` that end at multiples of `step`, or at its end.

@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::Path};
 use hypercbt_engine::{
     DiskFormat, Error, Observer, PointDiskReader, Progress, RestoreStats, Silent, Target, Wanted,
 };
-use hypercbt_extent::DiskOffset;
+use hypercbt_extent::{DiskOffset, Extent};
 use hypercbt_repo::{Error as RepoError, RecordKind, RestorePoint};
 use hypercbt_vhdx::{Guid, OpenOptions, VirtualDisk};
 use proptest::prelude::*;
@@ -318,6 +318,22 @@ fn a_read_that_reaches_past_the_end_is_refused_and_an_empty_one_at_the_end_is_no
     reader.read_at(len, &mut []).unwrap();
     reader.read_at(len - 2, &mut two).unwrap();
     assert_eq!(two, bytes[bytes.len() - 2..]);
+}
+
+#[test]
+fn data_is_where_chunks_are_and_nowhere_else() {
+    let (lab, point, _, _folder) = one_point();
+    let reader = PointDiskReader::open(&lab.repository, &point, 0).unwrap();
+    let data = |from: u64, to: u64| {
+        let found = reader.data(Extent::between(DiskOffset(from), DiskOffset(to)).unwrap());
+        let rows = |extent: Extent| (extent.start().0, extent.end().0);
+        found.unwrap().iter().map(rows).collect::<Vec<_>>()
+    };
+    let whole = [(0, CHUNK), (2 * CHUNK, 6 * CHUNK), (7 * CHUNK, 9 * CHUNK)];
+    assert_eq!(data(0, 9 * CHUNK), whole);
+    let cut = [(5, CHUNK), (2 * CHUNK, 2 * CHUNK + 1)];
+    assert_eq!(data(5, 2 * CHUNK + 1), cut);
+    assert_eq!(data(CHUNK, 2 * CHUNK), []);
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct MemoryDisk {
     pub(crate) read_only: bool,
     pub(crate) block: u64,
     pub(crate) fault: Option<Fault>,
+    /// Holes and data are told of only half of what was asked for.
+    pub(crate) tells_half: bool,
 }
 
 impl MemoryDisk {
@@ -42,6 +44,7 @@ impl MemoryDisk {
             read_only: false,
             block: 1,
             fault: None,
+            tells_half: false,
         }
     }
 
@@ -128,7 +131,10 @@ impl Export for MemoryDisk {
     fn segments(&self, extent: Extent) -> io::Result<Vec<(Extent, Content)>> {
         self.check(extent)?;
         let bytes = self.bytes();
-        let range = range(extent);
+        let mut range = range(extent);
+        if self.tells_half {
+            range.end -= range.len() / 2;
+        }
         let mut segments = Vec::new();
         let mut at = range.start;
         while at < range.end {
