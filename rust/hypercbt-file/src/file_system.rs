@@ -38,6 +38,12 @@ pub trait FileSystem: Send + Sync + Debug {
     /// [`io::ErrorKind::AlreadyExists`] if there is one.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// As [`FileSystem::create_new`] without the lock, for a file that nobody else will open before it has
+    /// another name: some network file systems have no locks.
+    fn create_unlocked(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.create_new(path)
+    }
+
     /// Opens a file for reading and writing, and keeps other writers out while it is open.
     ///
     /// # Errors
@@ -65,8 +71,16 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Returns when all names in the folder are durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// The names in a folder, in no order.
+    /// The names in a folder, in no order. What is neither a folder nor a file is left out.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+
+    /// What stands under a name. What is no folder counts as a file here.
+    fn entry(&self, path: &Path) -> io::Result<Entry>;
+
+    /// Whether two names are known to be of one file.
+    fn is_same_file(&self, _one: &Path, _other: &Path) -> bool {
+        false
+    }
 }
 
 /// One name in a folder.

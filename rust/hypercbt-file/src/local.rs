@@ -139,9 +139,11 @@ pub struct LocalFiles;
 
 impl FileSystem for LocalFiles {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let mut options = File::options();
-        options.read(true).write(true).create_new(true);
-        Ok(Arc::new(LocalFile::locked(options.open(path)?)?))
+        Ok(Arc::new(LocalFile::locked(create_new(path)?)?))
+    }
+
+    fn create_unlocked(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(LocalFile::from(create_new(path)?)))
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -192,6 +194,29 @@ impl FileSystem for LocalFiles {
         }
         Ok(found)
     }
+
+    fn entry(&self, path: &Path) -> io::Result<Entry> {
+        let metadata = fs::metadata(path)?;
+        Ok(Entry {
+            name: path.file_name().unwrap_or_default().to_owned(),
+            is_folder: metadata.is_dir(),
+            len: ByteLen(metadata.len()),
+        })
+    }
+
+    #[cfg(unix)]
+    fn is_same_file(&self, one: &Path, other: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        match (fs::metadata(one), fs::metadata(other)) {
+            (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+            _ => false,
+        }
+    }
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true).open(path)
 }
 
 /// Opens for reading; a pipe that nobody writes to must not hold us up before we can refuse it.
@@ -239,6 +264,35 @@ mod tests {
         assert!(LocalFiles.open_to_read(&path).is_ok());
         drop(first);
         LocalFiles.open_to_write(&path).unwrap();
+    }
+
+    #[test]
+    fn an_unlocked_file_is_opened_by_another_and_readable_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("temporary");
+        let file = LocalFiles.create_unlocked(&path).unwrap();
+        file.write_all_at(b"x", FileOffset(0)).unwrap();
+        LocalFiles.open_to_write(&path).unwrap();
+        let again = LocalFiles.create_unlocked(&path).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_name_tells_what_it_is_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        fs::write(&one, "123").unwrap();
+        let entry = LocalFiles.entry(&one).unwrap();
+        assert_eq!((entry.is_folder, entry.len), (false, ByteLen(3)));
+        assert_eq!(LocalFiles.list(folder.path()).unwrap(), [entry]);
+        assert!(LocalFiles.entry(folder.path()).unwrap().is_folder);
+        let absent = LocalFiles.entry(&other).unwrap_err();
+        assert_eq!(absent.kind(), io::ErrorKind::NotFound);
+        fs::copy(&one, &other).unwrap();
+        assert!(!LocalFiles.is_same_file(&one, &other));
+        fs::remove_file(&other).unwrap();
+        LocalFiles.link(&one, &other).unwrap();
+        assert_eq!(LocalFiles.is_same_file(&one, &other), cfg!(unix));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Steps that safety rests on, each with a name, so that a test can leave one out and see that it is missed.
 //!
 //! Without the feature `mutants` [`left_out`] is `false` at compile time and nothing remains of it. A mutant is
-//! switched on for one thread, so tests that run side by side do not meet.
+//! switched on for one thread, so tests that run side by side do not meet; [`carried`] takes it to threads that
+//! this one starts.
 //!
 //! ```
 //! use hypercbt_file::step;
@@ -31,6 +32,17 @@ pub fn left_out(name: &'static str) -> bool {
 #[expect(clippy::inline_always, reason = "nothing may remain of it")]
 pub const fn left_out(_name: &'static str) -> bool {
     false
+}
+
+/// `body` for another thread, with the step left out that is left out on this one.
+pub fn carried<T>(body: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    #[cfg(feature = "mutants")]
+    let mutant = MUTANT.get();
+    move || {
+        #[cfg(feature = "mutants")]
+        MUTANT.set(mutant);
+        body()
+    }
 }
 
 /// Runs `body` with one step left out on this thread. Without the feature `mutants` it is only run.

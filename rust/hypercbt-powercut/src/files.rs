@@ -129,6 +129,17 @@ impl Machine {
         }
     }
 
+    fn entry(&self, name: &Name, node: Node) -> Entry {
+        Entry {
+            name: name.last(),
+            is_folder: node == Node::Folder,
+            len: ByteLen(match node {
+                Node::File(file) => self.volume.file(file).seen.len(),
+                Node::Folder => 0,
+            }),
+        }
+    }
+
     /// Refuses a name that is taken, or whose folder is not there.
     fn free(&self, name: &Name) -> io::Result<()> {
         self.in_folder(name)?;
@@ -254,14 +265,14 @@ impl FileSystem for SimFiles {
         }
         let names = machine.volume.names.iter();
         let inside = names.filter(|(name, _)| name.folder() == Some(&path));
-        let entries = inside.map(|(name, node)| Entry {
-            name: name.last(),
-            is_folder: *node == Node::Folder,
-            len: ByteLen(match node {
-                Node::File(file) => machine.volume.file(*file).seen.len(),
-                Node::Folder => 0,
-            }),
-        });
+        let entries = inside.map(|(name, node)| machine.entry(name, *node));
         Ok(entries.collect())
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<Entry> {
+        let name = Name::new(path);
+        let machine = self.lock();
+        let node = machine.node(std::borrow::Borrow::borrow(&name))?;
+        Ok(machine.entry(&name, node))
     }
 }
