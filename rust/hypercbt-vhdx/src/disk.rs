@@ -177,7 +177,7 @@ impl VirtualDisk {
         Self::new(chain::from_storage(files)?)
     }
 
-    fn new(files: Vec<OpenFile>) -> Result<Self> {
+    pub(crate) fn new(files: Vec<OpenFile>) -> Result<Self> {
         let no_file = Error::NotADisk {
             file: PathBuf::new(),
             reason: NotADisk::NoFile,

@@ -195,6 +195,25 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
+    /// The disk cannot have another size.
+    #[error("cannot give the disk in {file} a size of {size} bytes: {reason}", file = .file.display())]
+    CannotResize {
+        /// The file.
+        file: PathBuf,
+        /// The size that was asked for.
+        size: ByteLen,
+        /// Why not.
+        reason: Unresizable,
+    },
+    /// A file that is no longer needed could not be removed, durably.
+    #[error("cannot remove {file}", file = .file.display())]
+    Remove {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// A write where nothing was announced when the disk was created.
     #[error("nothing was to be written at {extent} of {file}", file = .file.display())]
     NotAllocated {
@@ -380,6 +399,12 @@ pub enum Reason {
         /// Where it would write.
         at: FileOffset,
     },
+    /// There is no greater number that the next header could have.
+    #[error("its sequence number is the greatest possible")]
+    NoNextNumber,
+    /// A GUID that has to name something is zero.
+    #[error("a zero GUID names nothing")]
+    ZeroGuid,
     /// The file, or what the log makes of it, is larger than any file that we read.
     #[error("{0} bytes are more than a file may have")]
     FileSize(u64),
@@ -431,6 +456,27 @@ pub enum Mismatch {
     /// A child cannot name a file of this path: it is too long, not Unicode, or means another file on Windows.
     #[error("its path cannot be written into a child")]
     Path,
+}
+
+/// Why a disk cannot have another size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unresizable {
+    /// No disk of the format has that size.
+    #[error("{0}")]
+    Size(Reason),
+    /// What would be cut off is in the file, or in a parent.
+    #[error("the block at {at} would be cut off")]
+    Used {
+        /// The first byte that is.
+        at: DiskOffset,
+    },
+    /// The disk is smaller than its parent, whose data would appear in it.
+    #[error("data of the parent at {at} would appear")]
+    Parent {
+        /// The first byte that would.
+        at: DiskOffset,
+    },
 }
 
 /// A disk that is recognised but not read.

@@ -4,7 +4,7 @@
 use hypercbt_extent::{ByteLen, DiskOffset};
 
 use crate::BlockIndex;
-use crate::format::SECTORS_PER_BITMAP;
+use crate::format::{SECTOR_BITMAP_BYTES, SECTORS_PER_BITMAP};
 use crate::metadata::Metadata;
 
 /// Sizes and counts of one file.
@@ -23,6 +23,24 @@ impl Geometry {
             block_bytes: u64::from(metadata.block_bytes),
             sector_bytes: u64::from(metadata.logical_sector_bytes),
             differencing: metadata.parent.is_some(),
+        }
+    }
+
+    /// The same file for a disk of another size.
+    pub(crate) fn resized(&self, size: ByteLen) -> Self {
+        Self {
+            size: size.0,
+            ..*self
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(size: u64, block_bytes: u64, sector_bytes: u64, child: bool) -> Self {
+        Self {
+            size,
+            block_bytes,
+            sector_bytes,
+            differencing: child,
         }
     }
 
@@ -68,6 +86,21 @@ impl Geometry {
         }
     }
 
+    /// The number of a block's entry in the BAT: each `chunk_ratio` of them are followed by one of a sector bitmap.
+    pub(crate) fn payload_entry(&self, block: BlockIndex) -> u64 {
+        block.0 + block.0 / self.chunk_ratio()
+    }
+
+    /// The number of a sector bitmap's entry in the BAT.
+    pub(crate) fn bitmap_entry(&self, chunk_index: u64) -> u64 {
+        (chunk_index + 1) * self.chunk_ratio() + chunk_index
+    }
+
+    /// The bytes of a sector bitmap that are one block's: 32 bytes to 64 KiB.
+    pub(crate) fn slice_bytes(&self) -> u64 {
+        SECTOR_BITMAP_BYTES / self.chunk_ratio()
+    }
+
     /// The block that holds the byte.
     pub(crate) fn block_of(&self, at: DiskOffset) -> BlockIndex {
         BlockIndex(at.0 / self.block_bytes)
@@ -102,6 +135,16 @@ mod tests {
             sector_bytes,
             differencing,
         }
+    }
+
+    #[test]
+    fn a_bitmap_entry_follows_the_payload_entries_of_each_bitmap() {
+        let disk = geometry(TIB, 2 * MIB, 512, true);
+        assert_eq!(disk.payload_entry(BlockIndex(2047)), 2047);
+        assert_eq!(disk.bitmap_entry(0), 2048);
+        assert_eq!(disk.payload_entry(BlockIndex(2048)), 2049);
+        assert_eq!(disk.bitmap_entry(1), 4097);
+        assert_eq!(disk.slice_bytes(), 512);
     }
 
     #[test]

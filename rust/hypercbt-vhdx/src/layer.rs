@@ -117,6 +117,14 @@ impl OpenFile {
         &self.source
     }
 
+    /// A VHDX file by its parts.
+    pub(crate) fn into_vhdx(self) -> Option<(Source, Box<Vhdx>)> {
+        match self.content {
+            Content::Vhdx(vhdx) => Some((self.source, vhdx)),
+            Content::Vhd(_) | Content::Raw(_) => None,
+        }
+    }
+
     pub(crate) fn vhdx(&self) -> Option<&Vhdx> {
         match &self.content {
             Content::Vhdx(vhdx) => Some(vhdx),

@@ -50,7 +50,7 @@ mod write_raw;
 
 pub use create::VhdxWriter;
 pub use disk::{Format, Kind, Layer, LogState, OpenOptions, VirtualDisk};
-pub use error::{Error, Mismatch, NotADisk, Part, Reason, Result, Unsupported};
+pub use error::{Error, Mismatch, NotADisk, Part, Reason, Result, Unresizable, Unsupported};
 pub use guid::{Guid, InvalidGuid};
 pub use hypercbt_file::{FileOffset, LocalFile, ReadAt};
 pub use options::VhdxOptions;

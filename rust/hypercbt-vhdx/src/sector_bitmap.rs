@@ -15,6 +15,13 @@ use crate::geometry::Geometry;
 use crate::source::Source;
 use crate::{BlockIndex, FileOffset, Part, Reason, Result};
 
+/// What knows which sectors of partially present blocks are in the file.
+pub(crate) trait SectorRuns {
+    /// Whether `sector` of `block` is in the file, and up to which sector (exclusive) all others are alike.
+    /// The caller bounds the answer by the end of the block.
+    fn run_at(&self, block: BlockIndex, sector: u64) -> (bool, u64);
+}
+
 /// The slices of all partially present blocks of a file, by block.
 #[derive(Debug, Default)]
 pub(crate) struct SectorBitmaps {
@@ -38,13 +45,13 @@ enum Slice {
     Flips { first: bool, flips: Box<[u32]> },
 }
 
-impl SectorBitmaps {
-    /// Whether `sector` of `block` is in the file, and up to which sector (exclusive) all others are alike.
-    /// The caller bounds the answer by the end of the block.
-    pub(crate) fn run_at(&self, block: BlockIndex, sector: u64) -> (bool, u64) {
+impl SectorRuns for SectorBitmaps {
+    fn run_at(&self, block: BlockIndex, sector: u64) -> (bool, u64) {
         self.find(block, sector).unwrap_or((false, u64::MAX))
     }
+}
 
+impl SectorBitmaps {
     /// The same, or `None` for a block whose bits were not kept.
     pub(crate) fn find(&self, block: BlockIndex, sector: u64) -> Option<(bool, u64)> {
         let found = self
@@ -105,7 +112,8 @@ impl Slice {
     }
 }
 
-fn bit(bits: &[u8], sector: u64) -> bool {
+/// Whether the bit of `sector` is set.
+pub(crate) fn bit(bits: &[u8], sector: u64) -> bool {
     let byte = usize::try_from(sector / 8)
         .ok()
         .and_then(|byte| bits.get(byte));
@@ -113,7 +121,7 @@ fn bit(bits: &[u8], sector: u64) -> bool {
 }
 
 /// The first sector after `sector` whose bit differs, or the number of bits.
-fn run_end(bits: &[u8], sector: u64) -> u64 {
+pub(crate) fn run_end(bits: &[u8], sector: u64) -> u64 {
     let uniform = if bit(bits, sector) { 0xFF } else { 0 };
     let mut at = sector + 1;
     let end = bits.len() as u64 * 8;

@@ -144,7 +144,7 @@ impl std::iter::FusedIterator for Segments<'_> {}
 
 impl Segment {
     /// Both as one, if `next`, which begins where this ends, goes on in the same place.
-    fn joined(self, next: Self) -> Option<Self> {
+    pub(crate) fn joined(self, next: Self) -> Option<Self> {
         let goes_on = match (self.place, next.place) {
             (Place::Zero, Place::Zero) => true,
             (

@@ -11,6 +11,8 @@ use crate::format::MIB;
 #[derive(Debug)]
 pub(crate) struct SpaceMap {
     words: Vec<u64>,
+    /// The length of the file in whole MiB; what is left of one at the end is not given to anybody.
+    mibs: u64,
 }
 
 impl SpaceMap {
@@ -19,6 +21,7 @@ impl SpaceMap {
         let words = len.0.div_ceil(MIB).div_ceil(64);
         Self {
             words: vec![0; usize::try_from(words).unwrap_or_default()],
+            mibs: len.0 / MIB,
         }
     }
 
@@ -37,6 +40,27 @@ impl SpaceMap {
         let mut claimed = false;
         self.visit(at, len, |word, mask| claimed |= *word & mask != 0);
         claimed
+    }
+
+    /// What is not taken: whole runs of MiB, in order.
+    pub(crate) fn free(&self) -> Vec<(FileOffset, ByteLen)> {
+        let mut found = Vec::new();
+        let mut start = None;
+        for mib in 0..=self.mibs {
+            let word = usize::try_from(mib / 64)
+                .ok()
+                .and_then(|word| self.words.get(word));
+            let taken = mib == self.mibs || word.is_none_or(|word| word >> (mib % 64) & 1 == 1);
+            match (taken, start) {
+                (false, None) => start = Some(mib),
+                (true, Some(from)) => {
+                    found.push((FileOffset(from * MIB), ByteLen((mib - from) * MIB)));
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     /// Calls `each` with every word that has bits of the range, and these bits.
@@ -69,6 +93,18 @@ mod tests {
         assert!(map.claim(FileOffset(203 * MIB), ByteLen(MIB)));
         assert!(!map.claim(FileOffset(202 * MIB), ByteLen(MIB)));
         assert!(!map.claim(FileOffset(0), ByteLen(300 * MIB)));
+    }
+
+    #[test]
+    fn what_is_not_taken_is_free() {
+        let mut map = SpaceMap::new(ByteLen(200 * MIB + 5));
+        map.claim(FileOffset(0), ByteLen(3 * MIB));
+        map.claim(FileOffset(60 * MIB), ByteLen(70 * MIB));
+        let runs = [(3, 57), (130, 70)];
+        let runs = runs.map(|(at, len)| (FileOffset(at * MIB), ByteLen(len * MIB)));
+        assert_eq!(map.free(), runs);
+        map.claim(FileOffset(3 * MIB), ByteLen(197 * MIB));
+        assert_eq!(map.free(), []);
     }
 
     #[test]

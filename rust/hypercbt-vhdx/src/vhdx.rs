@@ -13,7 +13,7 @@ use crate::geometry::Geometry;
 use crate::header::{self, Header};
 use crate::metadata::{self, Metadata};
 use crate::region::{self, Regions};
-use crate::sector_bitmap::{self, SectorBitmaps};
+use crate::sector_bitmap::{self, SectorBitmaps, SectorRuns};
 use crate::segments::{Here, Run};
 use crate::source::Source;
 use crate::space::SpaceMap;
@@ -37,12 +37,12 @@ pub(crate) struct Vhdx {
 
 /// Which bytes of the disk are which bytes of the file.
 #[derive(Debug)]
-pub(crate) struct BlockMap {
-    geometry: Geometry,
-    bat: Bat,
-    bitmaps: SectorBitmaps,
+pub(crate) struct BlockMap<B = SectorBitmaps> {
+    pub(crate) geometry: Geometry,
+    pub(crate) bat: Bat,
+    pub(crate) bitmaps: B,
     /// Where the bytes of the file end. Blocks may reach past it; there they are zero.
-    readable: u64,
+    pub(crate) readable: u64,
 }
 
 impl Vhdx {
@@ -149,7 +149,7 @@ fn read_header(source: &Source) -> Result<Header> {
 }
 
 /// Checks that no block lies on a region or the log.
-fn claim_structures(
+pub(crate) fn claim_structures(
     source: &Source,
     space: &mut SpaceMap,
     regions: &Regions,
@@ -164,7 +164,7 @@ fn claim_structures(
     Ok(())
 }
 
-impl BlockMap {
+impl<B: SectorRuns> BlockMap<B> {
     /// The size of the disk that this file was made for.
     pub(crate) fn size(&self) -> ByteLen {
         self.geometry.size()

@@ -1,0 +1,116 @@
+//! Changing the header: always the copy that does not count, then the other (MS-VHDX 2.2.2.1).
+
+use hypercbt_file::step;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::live_file::LiveFile;
+use crate::format::{HEADER_OFFSETS, HEADER_SIGNATURE, LOG_VERSION, RawHeader, VERSION};
+use crate::header::{self, Header};
+use crate::{Error, FileOffset, Part, Reason, Result};
+
+/// The header that counts, and in which of the two places it is.
+#[derive(Debug)]
+pub(super) struct Headers {
+    slot: usize,
+    header: Header,
+}
+
+impl Headers {
+    /// Reads both and keeps the one that counts.
+    pub(super) fn read(file: &LiveFile) -> Result<Self> {
+        let examine = |source| Error::Examine {
+            file: file.path().to_owned(),
+            source,
+        };
+        let headers = header::read_both(&file.shared()).map_err(examine)?;
+        let number = |header: Option<Header>| header.map(|header| header.sequence_number);
+        // Of equal numbers header 1 counts, as `header::current` has it.
+        let slot = usize::from(number(headers[1]) > number(headers[0]));
+        let header = header::current(headers).map_err(|defect| Error::Corrupt {
+            file: file.path().to_owned(),
+            part: defect.part,
+            reason: defect.reason,
+        })?;
+        Ok(Self { slot, header })
+    }
+
+    /// The header that counts.
+    pub(super) fn current(&self) -> &Header {
+        &self.header
+    }
+
+    /// `FileWriteGuid` and `DataWriteGuid`: they name this state of the file.
+    pub(super) fn stamp(&self) -> [u8; 32] {
+        stamp(self.header.file_write_guid.0, self.header.data_write_guid.0)
+    }
+
+    /// Changes the header, durably. It is written twice, so that both copies are fresh: the damage of either one
+    /// later then loses nothing.
+    pub(super) fn update(
+        &mut self,
+        file: &LiveFile,
+        change: impl FnOnce(&mut Header),
+    ) -> Result<()> {
+        file.check()?;
+        let mut header = self.header;
+        change(&mut header);
+        self.write_next(file, header)?;
+        // Without it the second copy could be torn while the first never reached the disk.
+        if !step::left_out("vhdx.header.first_sync") {
+            file.sync()?;
+        }
+        self.write_next(file, header)?;
+        // Without it the next change of the header could meet this one, and both be torn.
+        if !step::left_out("vhdx.header.second_sync") {
+            file.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the copy that does not count; it then does.
+    fn write_next(&mut self, file: &LiveFile, mut header: Header) -> Result<()> {
+        let number = self.header.sequence_number.checked_add(1);
+        header.sequence_number = number.ok_or_else(|| Error::Corrupt {
+            file: file.path().to_owned(),
+            part: Part::Header,
+            reason: Reason::NoNextNumber,
+        })?;
+        let slot = 1 - self.slot;
+        let [first, second] = HEADER_OFFSETS;
+        let at = FileOffset(if slot == 0 { first } else { second });
+        if let Err(error) = file.write(encode(&header).as_bytes(), at) {
+            file.give_up();
+            return Err(error);
+        }
+        *self = Self { slot, header };
+        Ok(())
+    }
+}
+
+/// Both GUIDs, one after the other.
+pub(super) fn stamp(file_write: [u8; 16], data_write: [u8; 16]) -> [u8; 32] {
+    let mut stamp = [0; 32];
+    let (first, second) = stamp.split_at_mut(16);
+    first.copy_from_slice(&file_write);
+    second.copy_from_slice(&data_write);
+    stamp
+}
+
+fn encode(header: &Header) -> RawHeader {
+    let mut raw = RawHeader {
+        signature: HEADER_SIGNATURE,
+        sequence_number: header.sequence_number.into(),
+        file_write_guid: header.file_write_guid.0,
+        data_write_guid: header.data_write_guid.0,
+        log_guid: header.log_guid.0,
+        log_version: LOG_VERSION.into(),
+        version: VERSION.into(),
+        log_length: u32::try_from(header.log_len.0)
+            .expect("it was read from 32 bits")
+            .into(),
+        log_offset: header.log_at.0.into(),
+        ..RawHeader::new_zeroed()
+    };
+    raw.checksum = crc32c::crc32c(raw.as_bytes()).into();
+    raw
+}
