@@ -41,7 +41,7 @@ class SourceError(HypercbtError):
 
 
 class VhdxCorruptError(SourceError):
-    """A VHDX file breaks a rule of its format."""
+    """A VHDX or VHD file breaks a rule of its format."""
 
     exit_code = 3
 

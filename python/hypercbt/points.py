@@ -17,12 +17,16 @@ from hypercbt.models import BackupStats, DiskStats, Path, Progress, RestoreRepor
 
 RESTORE_FORMATS = {
     ".vhdx": "vhdx",
+    ".vhd": "vhd",
     ".raw": "raw",
     ".img": "raw",
     ".bin": "raw",
     ".dd": "raw",
 }
 """Which format a restored file gets by its suffix."""
+
+FIXED_VHD = "vhd-fixed"
+"""A format that no suffix says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class PointDisk:
     """Its number in the point, from 0."""
     name: str
     disk_id: str | None
-    """The identity that a VHDX file gives its disk."""
+    """The identity that a VHDX file, or the last parent of a VHD file, gives its disk."""
     size: int
     """The length of the disk in bytes."""
     format: str
@@ -70,9 +74,11 @@ class PointDisk:
 
         Args:
             path: Where to. Its suffix says the format, unless `format` does.
-            format: `vhdx` (dynamic) or `raw` (sparse).
+            format: `vhdx` (dynamic), `vhd` (dynamic), `vhd-fixed` or `raw` (sparse). A VHD has
+                sectors of 512 bytes and at most 2040 GiB.
             overwrite: Replace a file that stands there.
-            new_disk_id: Give a VHDX another identity, for a clone that runs beside the original.
+            new_disk_id: Give a VHDX or VHD another identity, for a clone that runs beside the
+                original.
             progress: Called now and then; what it raises stops the restore.
 
         Raises:
@@ -199,8 +205,11 @@ class RestorePoint:
 def restore_format(path: str, format: str | None) -> str:
     """Return the format of a restored file: as said, or by the suffix of its name."""
     if format is not None:
-        if format not in RESTORE_FORMATS.values():
-            raise ValueError(f"{format!r} is no restore format; say 'vhdx' or 'raw'")
+        known = [*dict.fromkeys(RESTORE_FORMATS.values()), FIXED_VHD]
+        if format not in known:
+            raise ValueError(
+                f"{format!r} is no restore format; say one of {', '.join(known)}"
+            )
         return format
     suffix = PurePath(path).suffix.lower()
     if suffix not in RESTORE_FORMATS:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class VirtualDisk:
-    """A VHDX file with all its parents, or a raw disk, open for reading. Never written to.
+    """A VHDX or VHD file with all its parents, or a raw disk, open for reading. Never written to.
 
     Reads may come from any number of threads at once.
 
@@ -41,7 +41,8 @@ class VirtualDisk:
 
         Args:
             path: The file.
-            format: `raw` to take the file as it is, whatever it looks like; else by content.
+            format: `raw` to take the file as it is, whatever it looks like; `vhdx` or `vhd` to
+                refuse everything else; by name and content where not given.
             parents: Files in which a differencing disk's parents are looked for first.
             parent_folders: Folders besides the file's own that may hold a parent. A parent's place
                 as the file says it is not trusted.
@@ -66,12 +67,15 @@ class VirtualDisk:
 
     @property
     def format(self) -> str:
-        """`vhdx` or `raw`."""
+        """`vhdx`, `vhd` or `raw`."""
         return self.native.format
 
     @property
     def disk_id(self) -> str | None:
-        """The identity that a VHDX file gives its disk."""
+        """The identity of the disk: what stays as checkpoints come and go.
+
+        A VHDX file gives it to its disk; of VHD files it is the unique id of the last parent.
+        """
         return self.native.disk_id
 
     @property

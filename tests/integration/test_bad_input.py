@@ -47,8 +47,6 @@ def disk(tmp_path: Path) -> Path:
     [
         ("empty.raw", b""),
         ("odd.raw", bytes(513)),
-        ("legacy.vhd", b"conectix" + bytes(1016)),
-        ("footer.vhd", bytes(1024) + b"conectix" + bytes(504)),
     ],
 )
 def test_what_is_no_disk_is_refused(
@@ -57,6 +55,25 @@ def test_what_is_no_disk_is_refused(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(errors.UnsupportedDiskError, match=name):
+        hypercbt.backup_disk(path, repository=repository)
+    assert repository.points() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("start.vhd", b"conectix" + bytes(1016)),
+        ("start.img", b"conectix" + bytes(1016)),
+        ("footer.img", bytes(1024) + b"conectix" + bytes(504)),
+        ("raw.vhd", bytes(1024)),
+    ],
+)
+def test_a_vhd_without_a_valid_footer_is_corrupt_and_no_raw_disk(
+    tmp_path: Path, repository: Repository, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(errors.VhdxCorruptError, match=f"the footer of .*{name}"):
         hypercbt.backup_disk(path, repository=repository)
     assert repository.points() == []
 

@@ -61,9 +61,20 @@ def test_the_suffix_says_the_format(name: str, expected: str) -> None:
 def test_the_format_that_is_said_wins_over_the_suffix() -> None:
     assert restore_format("disk.bak", "raw") == "raw"
     assert restore_format("disk.vhdx", "raw") == "raw"
+    assert restore_format("disk.vhd", "vhd-fixed") == "vhd-fixed"
 
 
-@pytest.mark.parametrize("name", ["disk", "disk.vhd", "disk.avhdx", ".vhdx"])
+def test_a_suffix_says_the_format() -> None:
+    names = ["a.vhdx", "a.VHD", "a.img", "a.raw"]
+    assert [restore_format(name, None) for name in names] == [
+        "vhdx",
+        "vhd",
+        "raw",
+        "raw",
+    ]
+
+
+@pytest.mark.parametrize("name", ["disk", "disk.avhd", "disk.avhdx", ".vhdx"])
 def test_a_name_that_does_not_say_the_format_is_misuse(name: str) -> None:
     with pytest.raises(ValueError, match="does not say the format"):
         restore_format(name, None)

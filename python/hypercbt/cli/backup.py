@@ -30,7 +30,7 @@ def backup(
     """Back up a disk file.
 
     Args:
-        disk: A VHDX file with its parents beside it, or a raw disk.
+        disk: A VHDX or VHD file with its parents beside it, or a raw disk.
         name: Whose restore point this becomes; the file's stem where not given.
         full: Read everything and build on nothing.
         changes: Only what changed since the point --since: a file with [[offset, length], …] as JSON, or - for binary little-endian uint64 pairs on standard input.

@@ -16,7 +16,7 @@ def inspect(disk: Path, /, *, json: Json = False) -> Outcome:
     """Show what a disk file is: format, sizes, chain, log, allocation.
 
     Args:
-        disk: A VHDX file or a raw disk.
+        disk: A VHDX or VHD file, or a raw disk.
     """
     with VirtualDisk.open(disk) as opened:
         inspection = opened.inspect()

@@ -28,9 +28,9 @@ def restore(
         point: Its id, a unique prefix of it, or NAME@latest.
         output: The file; it appears when it is complete.
         disk: The number of the disk, where the point has several.
-        format: vhdx or raw; by the file's suffix where not given.
+        format: vhdx, vhd, vhd-fixed or raw; by the file's suffix where not given.
         overwrite: Replace a file that stands there.
-        new_disk_id: Give a VHDX another identity, for a clone that runs beside the original.
+        new_disk_id: Give a VHDX or VHD another identity, for a clone that runs beside the original.
     """
     with Repository.open(repository) as opened:
         found = opened.point(point)

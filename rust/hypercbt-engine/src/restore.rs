@@ -320,6 +320,7 @@ mod tests {
             format: DiskFormat::Raw,
             overwrite: false,
             guids: [Guid::ZERO; 3],
+            seconds_since_2000: 0,
             new_disk_id: false,
         }
     }

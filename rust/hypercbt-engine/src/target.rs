@@ -7,7 +7,9 @@ use std::{
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extents};
 use hypercbt_repo::{PointDisk, RunId};
-use hypercbt_vhdx::{Guid, RawWriter, VhdxOptions, VhdxWriter, WriteDisk};
+use hypercbt_vhdx::{
+    Format, Guid, RawWriter, VhdKind, VhdOptions, VhdWriter, VhdxOptions, VhdxWriter, WriteDisk,
+};
 
 use crate::{Error, Result};
 
@@ -19,6 +21,8 @@ const DEFAULT_BLOCK_BYTES: u32 = 32 << 20;
 pub enum DiskFormat {
     /// Dynamic VHDX.
     Vhdx,
+    /// Legacy VHD, for hosts and clouds that take nothing else.
+    Vhd(VhdKind),
     /// The bytes of the disk, with holes.
     Raw,
 }
@@ -34,6 +38,8 @@ pub struct Target {
     pub overwrite: bool,
     /// Two random GUIDs that every VHDX gets anew, and one for a disk that has no id.
     pub guids: [Guid; 3],
+    /// When the file is made, in seconds since 2000 began (UTC): a VHD says so.
+    pub seconds_since_2000: u32,
     /// Whether the disk gets a new id: it is a clone.
     pub new_disk_id: bool,
 }
@@ -47,6 +53,7 @@ pub(crate) struct Unfinished<'a> {
 
 enum Writer {
     Vhdx(VhdxWriter),
+    Vhd(VhdWriter),
     Raw(RawWriter),
 }
 
@@ -68,6 +75,10 @@ impl<'a> Unfinished<'a> {
                 VhdxWriter::create(&temporary, &vhdx_options(target, disk), present)
                     .map(Writer::Vhdx)
             }
+            DiskFormat::Vhd(kind) => {
+                VhdWriter::create(&temporary, &vhd_options(target, kind, disk), present)
+                    .map(Writer::Vhd)
+            }
         };
         // A writer that cannot be made leaves no file.
         let writer = writer.map_err(Error::WriteDisk)?;
@@ -82,6 +93,7 @@ impl<'a> Unfinished<'a> {
     pub(crate) fn finish(mut self) -> Result<()> {
         match self.writer.take() {
             Some(Writer::Vhdx(writer)) => writer.finish().map_err(Error::WriteDisk)?,
+            Some(Writer::Vhd(writer)) => writer.finish().map_err(Error::WriteDisk)?,
             Some(Writer::Raw(writer)) => writer.finish().map_err(Error::WriteDisk)?,
             None => {}
         }
@@ -113,6 +125,7 @@ impl WriteDisk for Unfinished<'_> {
     fn write_at(&self, at: DiskOffset, bytes: &[u8]) -> hypercbt_vhdx::Result<()> {
         match &self.writer {
             Some(Writer::Vhdx(writer)) => writer.write_at(at, bytes),
+            Some(Writer::Vhd(writer)) => writer.write_at(at, bytes),
             Some(Writer::Raw(writer)) => writer.write_at(at, bytes),
             None => Ok(()),
         }
@@ -129,17 +142,36 @@ impl Drop for Unfinished<'_> {
 }
 
 fn vhdx_options(target: &Target, disk: &PointDisk) -> VhdxOptions {
-    let [file_write_guid, data_write_guid, fresh] = target.guids;
-    let old = disk.disk_id.as_deref().and_then(|id| id.parse().ok());
+    let [file_write_guid, data_write_guid, _] = target.guids;
+    // Blocks of other formats may be smaller than a VHDX has them.
+    let from_vhdx = disk.format == Format::Vhdx.as_str();
+    let block_bytes = disk.block_bytes.filter(|_| from_vhdx);
     VhdxOptions {
         size: ByteLen(disk.size),
-        block_bytes: disk.block_bytes.unwrap_or(DEFAULT_BLOCK_BYTES),
+        block_bytes: block_bytes.unwrap_or(DEFAULT_BLOCK_BYTES),
         logical_sector_bytes: disk.logical_sector_bytes,
         physical_sector_bytes: disk.physical_sector_bytes,
-        disk_id: old.filter(|_| !target.new_disk_id).unwrap_or(fresh),
+        disk_id: disk_id(target, disk),
         file_write_guid,
         data_write_guid,
     }
+}
+
+fn vhd_options(target: &Target, kind: VhdKind, disk: &PointDisk) -> VhdOptions {
+    VhdOptions {
+        kind,
+        size: ByteLen(disk.size),
+        logical_sector_bytes: disk.logical_sector_bytes,
+        unique_id: disk_id(target, disk),
+        seconds_since_2000: target.seconds_since_2000,
+    }
+}
+
+/// The identity that the disk had, unless it is to be another disk.
+fn disk_id(target: &Target, disk: &PointDisk) -> Guid {
+    let [.., fresh] = target.guids;
+    let old = disk.disk_id.as_deref().and_then(|id| id.parse().ok());
+    old.filter(|_| !target.new_disk_id).unwrap_or(fresh)
 }
 
 /// Refuses a place that is taken, before anything is written. Only a regular file is ever replaced: who names a

@@ -50,6 +50,7 @@ impl VirtualDisk {
         let opened = match format {
             None => py.detach(|| hypercbt_vhdx::VirtualDisk::open(&path, &options)),
             Some("vhdx") => py.detach(|| hypercbt_vhdx::VirtualDisk::open_vhdx(&path, &options)),
+            Some("vhd") => py.detach(|| hypercbt_vhdx::VirtualDisk::open_vhd(&path, &options)),
             Some("raw") => py.detach(|| hypercbt_vhdx::VirtualDisk::open_raw(&path)),
             Some(other) => return Err(misuse(format!("unknown disk format {other:?}"))),
         };

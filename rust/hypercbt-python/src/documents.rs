@@ -29,6 +29,7 @@ fn layer(layer: &Layer) -> Value {
         "present_blocks": layer.present_blocks,
         "partial_blocks": layer.partial_blocks,
         "missing_tail_bytes": layer.missing_tail.0,
+        "footer_is_copy": layer.footer_is_copy,
         "disk_id": layer.disk_id.map(|guid| guid.to_string()),
         "data_write_guid": layer.data_write_guid.map(|guid| guid.to_string()),
         "file_write_guid": layer.file_write_guid.map(|guid| guid.to_string()),

@@ -1,9 +1,11 @@
 //! `Repository.restore_disk`: the arguments of a restore, and its result.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use hypercbt_engine::{DiskFormat, RestoreRequest, SystemClock, Target, restore};
 use hypercbt_repo::RestorePoint;
+use hypercbt_vhdx::VhdKind;
 use pyo3::prelude::*;
 
 use crate::{
@@ -21,6 +23,8 @@ pub(crate) fn target(
 ) -> PyResult<Target> {
     let format = match format {
         "vhdx" => DiskFormat::Vhdx,
+        "vhd" => DiskFormat::Vhd(VhdKind::Dynamic),
+        "vhd-fixed" => DiskFormat::Vhd(VhdKind::Fixed),
         "raw" => DiskFormat::Raw,
         other => return Err(misuse(format!("unknown disk format {other:?}"))),
     };
@@ -30,8 +34,16 @@ pub(crate) fn target(
         format,
         overwrite,
         guids,
+        seconds_since_2000: seconds_since_2000(SystemTime::now()),
         new_disk_id,
     })
+}
+
+/// The time as a VHD has it; nothing where it has none, until 2136.
+fn seconds_since_2000(now: SystemTime) -> u32 {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_800);
+    let seconds = now.duration_since(start).unwrap_or_default().as_secs();
+    u32::try_from(seconds).unwrap_or_default()
 }
 
 pub(crate) fn run(

@@ -22,5 +22,6 @@ mod machine;
 mod methods;
 mod refusals;
 mod restore;
+mod restore_vhd;
 mod suspects;
 mod verify;

@@ -323,6 +323,7 @@ pub(crate) fn target(path: &std::path::Path, format: DiskFormat) -> Target {
         format,
         overwrite: false,
         guids: [Guid([1; 16]), Guid([2; 16]), Guid([3; 16])],
+        seconds_since_2000: 0,
         new_disk_id: false,
     }
 }
