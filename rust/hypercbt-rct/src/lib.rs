@@ -18,16 +18,32 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
+mod commit;
 mod error;
+mod format;
+mod header;
 mod id;
 mod identity;
+mod in_flight;
+mod layout;
+mod map;
+mod marked;
+mod mrt;
+mod open;
 mod options;
+mod place;
+mod runs;
+mod sectors;
+mod snapshot;
+mod state;
 mod stats;
 mod tracker;
 
 pub use error::{Error, Lost, Result, TrackerCall, TrackerFile};
 pub use id::{InvalidRctId, RctId};
 pub use identity::{DiskIdentity, Stamp};
+pub use in_flight::Ticket;
 pub use options::Options;
 pub use stats::{Recovered, Stats};
-pub use tracker::{Ticket, Tracker};
+pub use tracker::Tracker;
