@@ -55,6 +55,30 @@ impl Disk {
         }
     }
 
+    /// So large that its table has two sectors of the log.
+    pub fn large() -> Self {
+        Self {
+            kind: Kind::Dynamic,
+            size: 601 * MIB,
+            block_bytes: MIB,
+            sector_bytes: 512,
+        }
+    }
+
+    /// The stretches that tests of cuts look at: the first and the last bytes of each block of a small disk, and of
+    /// the first and the last block of a large one.
+    pub fn watched(&self) -> Vec<(u64, u64)> {
+        let is_large = self.size > 8 * MIB;
+        let starts = (0..self.size).step_by(self.block_bytes as usize);
+        let starts =
+            starts.filter(|at| !is_large || *at == 0 || at + self.block_bytes == self.size);
+        let ends = starts.flat_map(|at| {
+            let end = (at + self.block_bytes).min(self.size);
+            [(at, 48 * KIB), (end - 16 * KIB, 16 * KIB)]
+        });
+        ends.collect()
+    }
+
     /// The machine with the disk on it, and what the guest reads.
     pub fn build(&self) -> (SimFiles, Vec<u8>) {
         let mut state = SimFiles::new().now();
@@ -131,6 +155,26 @@ pub fn content(disk: &WritableVhdx) -> Vec<u8> {
     let mut bytes = vec![0xA5; disk.size().0 as usize];
     disk.read_at(DiskOffset(0), &mut bytes).unwrap();
     bytes
+}
+
+/// The stretches of the disk, one after the other, as who only reads the files finds them.
+pub fn read_watched(files: &SimFiles, watched: &[(u64, u64)]) -> Result<Vec<u8>> {
+    let disk = VirtualDisk::open_in(files, Path::new(PATH), &OpenOptions::default())?;
+    gather(watched, |at, buf| disk.read_at(at, buf))
+}
+
+/// The stretches of a disk, one after the other.
+pub fn gather(
+    watched: &[(u64, u64)],
+    mut read: impl FnMut(DiskOffset, &mut [u8]) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let mut all = Vec::new();
+    for (at, len) in watched {
+        let start = all.len();
+        all.resize(start + *len as usize, 0xA5);
+        read(DiskOffset(*at), &mut all[start..])?;
+    }
+    Ok(all)
 }
 
 /// All of the disk, as who only reads the files finds it.
