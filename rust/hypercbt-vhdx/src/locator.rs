@@ -58,8 +58,12 @@ fn is_plain_name(name: &str) -> bool {
 
 /// Decodes the item.
 pub(crate) fn decode(item: &[u8]) -> Result<ParentLocator, Defect> {
+    from_pairs(&pairs(item)?)
+}
+
+/// What the keys say that we know.
+pub(crate) fn from_pairs(pairs: &[(String, String)]) -> Result<ParentLocator, Defect> {
     let refuse = |reason| Defect::new(Part::ParentLocator, reason);
-    let pairs = pairs(item)?;
     let find = |key: &str| {
         pairs
             .iter()

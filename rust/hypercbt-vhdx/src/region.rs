@@ -57,6 +57,22 @@ impl Region {
     }
 }
 
+/// A copy of the table with one region elsewhere, or `None` if this copy is not valid or has no such region.
+pub(crate) fn moved(bytes: &[u8], to: &Region) -> Option<Vec<u8>> {
+    let entries = valid_entries(bytes)?;
+    let number = entries.iter().position(|entry| entry.guid == to.guid.0)?;
+    let mut moved = bytes.to_vec();
+    let at = size_of::<RegionTableHeader>() + number * size_of::<RegionEntry>();
+    let (entry, _) = RegionEntry::mut_from_prefix(moved.get_mut(at..)?).ok()?;
+    entry.file_offset = to.at.0.into();
+    entry.length = u32::try_from(to.len.0).ok()?.into();
+    let checksum = checksum_without_field(&moved, 4)?;
+    moved
+        .get_mut(4..8)?
+        .copy_from_slice(&checksum.to_le_bytes());
+    Some(moved)
+}
+
 /// The entries of one copy, or `None` if the copy is not valid.
 fn valid_entries(bytes: &[u8]) -> Option<&[RegionEntry]> {
     let (header, rest) = RegionTableHeader::ref_from_prefix(bytes).ok()?;

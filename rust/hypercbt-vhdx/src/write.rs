@@ -22,16 +22,20 @@ mod entry;
 mod flush;
 mod free_space;
 mod headers;
+mod items;
 mod journal;
 mod live_file;
 mod map;
+mod merge;
 mod new;
 mod open;
 mod payload;
+mod resize;
 mod writable;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use merge::merge;
 pub use new::{NewKind, NewVhdx, create_vhdx};
 pub use open::{Guids, Opening};
 pub use writable::WritableVhdx;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use hypercbt_powercut::{SimFiles, State};
+use hypercbt_powercut::SimFiles;
 use hypercbt_vhdx::{Format, Kind, NewKind, VirtualDisk};
 
-use crate::support::{MIB, Story, create, open, options, require, restarted};
+use crate::support::{MIB, Story, create, exists, open, options, require, restarted};
 
 const PATH: &str = "/disk.vhdx";
 
@@ -41,14 +41,14 @@ fn story(name: &'static str, kind: NewKind, is_whole: fn(&VirtualDisk) -> bool) 
     let files = restarted(&files);
     create(&files, PATH, kind, options(4 * MIB, 1 << 20));
     let promised = files.ops();
-    let check = move |at: usize, state: &State| {
-        let here = state.read(Path::new(PATH)).is_some();
+    let check = move |at: usize, files: &SimFiles| {
+        let here = exists(files, PATH);
         require(here || at < promised, || "it is not there".into())?;
-        for path in state.paths() {
+        for path in files.now().paths() {
             if path == Path::new("/base.vhdx") {
                 continue;
             }
-            match open(state, &path) {
+            match open(files, &path) {
                 // Zeros of some length; nobody looks for a raw disk under a temporary name.
                 Ok(disk) if disk.format() == Format::Raw && path != Path::new(PATH) => {}
                 Ok(disk) => require(is_whole(&disk), || format!("{} is half", path.display()))?,
