@@ -1,4 +1,4 @@
-//! Writes the seeds of the VHDX targets: `cargo run --example seeds` in this folder.
+//! Writes the seeds of the VHDX and VHD targets: `cargo run --example seeds` in this folder.
 //!
 //! Each is a small file that opens, and together they use every structure of the format.
 
@@ -8,7 +8,9 @@ use std::path::Path;
 use hypercbt_fuzz::common::image::{Image, Item, Payload, Region, guid};
 use hypercbt_fuzz::common::log::{Change, LogEntry};
 use hypercbt_fuzz::common::sparse::SparseFile;
+use hypercbt_fuzz::common::vhd::{VhdImage, fixed};
 use hypercbt_fuzz::common::{GIB, MIB, TIB, open};
+use hypercbt_fuzz::vhd;
 use hypercbt_fuzz::vhdx::{decode, encode, fix_checksums};
 
 const LOG: [u8; 16] = [0x10; 16];
@@ -120,6 +122,77 @@ fn raw() -> SparseFile {
     file
 }
 
+fn vhd_dynamic() -> VhdImage {
+    let mut image = VhdImage::dynamic(MIB, 64 << 10);
+    image.full(0, 15, b"first");
+    image.block(3, 15 + 2 * image.span(), &[0x5A, 0xF0, 0, 1], &[7; 600]);
+    image
+}
+
+fn vhd_child() -> VhdImage {
+    let mut image = VhdImage::differencing(MIB, 512 << 10, [0xD1; 16], "parent.vhd");
+    image.block(1, 159, &[0x80, 0x01, 0xFF], b"child");
+    image
+}
+
+fn vhd_seeds() -> Vec<(&'static str, Vec<SparseFile>)> {
+    let mut grandchild = VhdImage::differencing(MIB, 64 << 10, [0xC1; 16], "child.vhd");
+    grandchild.footer.id = [0xC2; 16];
+    grandchild.block(15, 160, &[0x0F], &[9; 700]);
+    let mut payload = vec![0; 1 << 20];
+    payload[..100].fill(5);
+    let base = fixed(&payload, |footer| footer.id = [0xD1; 16]);
+    let mut copy = vhd_dynamic();
+    copy.has_footer = false;
+    let mut old = vhd_dynamic();
+    old.footer_bytes = 511;
+    let mut large = VhdImage::dynamic(256 * MIB, 16 * MIB);
+    large.full(15, 8 << 10, b"last");
+    vec![
+        ("vhd_dynamic", vec![vhd_dynamic().build()]),
+        ("vhd_fixed", vec![fixed(&[5; 1024], |_| ())]),
+        (
+            "vhd_chain_of_2",
+            vec![vhd_child().build(), vhd_dynamic().build()],
+        ),
+        (
+            "vhd_chain_of_3",
+            vec![grandchild.build(), vhd_child().build(), base],
+        ),
+        ("vhd_copy", vec![copy.build()]),
+        ("vhd_511", vec![old.build()]),
+        ("vhd_large_blocks", vec![large.build()]),
+    ]
+}
+
+/// Writes a seed, having seen that it opens, also with all checksums made anew.
+fn write(
+    name: &str,
+    files: &[SparseFile],
+    targets: &[&str],
+    fix: fn(&mut SparseFile),
+) -> std::io::Result<()> {
+    let input = encode(files);
+    let mut decoded = decode(&input);
+    let opened =
+        open(decoded.clone()).map_err(|error| std::io::Error::other(format!("{name}: {error}")))?;
+    decoded.iter_mut().for_each(fix);
+    assert_eq!(
+        open(decoded).map(|disk| disk.size()).ok(),
+        Some(opened.size()),
+        "{name}"
+    );
+    for target in targets {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpus")
+            .join(target);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), &input)?;
+    }
+    println!("{name}: {} bytes", input.len());
+    Ok(())
+}
+
 fn main() -> std::io::Result<()> {
     let mut grandchild = Image::differencing(9 * MIB, MIB, 512, [4; 16]);
     grandchild.block(8, 6, 4 * MIB, b"grown");
@@ -142,24 +215,10 @@ fn main() -> std::io::Result<()> {
         ("raw", vec![raw()]),
     ];
     for (name, files) in seeds {
-        let input = encode(&files);
-        let mut decoded = decode(&input);
-        let opened = open(decoded.clone())
-            .map_err(|error| std::io::Error::other(format!("{name}: {error}")))?;
-        decoded.iter_mut().for_each(fix_checksums);
-        assert_eq!(
-            open(decoded).map(|disk| disk.size()).ok(),
-            Some(opened.size()),
-            "{name}"
-        );
-        for target in ["vhdx_open", "vhdx_read"] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("corpus")
-                .join(target);
-            fs::create_dir_all(&folder)?;
-            fs::write(folder.join(name), &input)?;
-        }
-        println!("{name}: {} bytes", input.len());
+        write(name, &files, &["vhdx_open", "vhdx_read"], fix_checksums)?;
+    }
+    for (name, files) in vhd_seeds() {
+        write(name, &files, &["vhdx_open", "vhd_read"], vhd::fix_checksums)?;
     }
     Ok(())
 }

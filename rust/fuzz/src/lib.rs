@@ -2,4 +2,5 @@
 
 #[path = "../../hypercbt-vhdx/tests/common/mod.rs"]
 pub mod common;
+pub mod vhd;
 pub mod vhdx;
