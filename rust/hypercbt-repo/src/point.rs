@@ -68,7 +68,7 @@ pub struct PointDisk {
     pub index: u32,
     /// What people call it: for a file its stem.
     pub name: String,
-    /// The VHDX `VirtualDiskId`, lower case without braces, if it has one.
+    /// The VHDX `VirtualDiskId`, or the unique id of the last parent of a VHD; lower case without braces.
     pub disk_id: Option<String>,
     /// The length of the virtual disk in bytes.
     pub size: u64,
