@@ -8,8 +8,8 @@ from typing import Protocol
 import pytest
 
 from .format import HEADER_PLACES, KIB
-from .generator import Image
 from .slow_reader import RefusedError, SlowDisk
+from .vhd_slow_reader import SlowVhd
 
 
 class Disk(Protocol):
@@ -19,6 +19,15 @@ class Disk(Protocol):
     def read(self, offset: int, length: int) -> bytes: ...
 
     def allocated(self) -> Iterable[tuple[int, int]]: ...
+
+
+class Described(Protocol):
+    """What knows what a disk holds: the image of a generator."""
+
+    @property
+    def size(self) -> int: ...
+
+    def expected(self, offset: int, length: int) -> bytes: ...
 
 
 class Reader(Protocol):
@@ -115,7 +124,7 @@ def has_log(path: Path) -> bool:
     return any(max(headers)[1])
 
 
-def check(reader: Reader, path: Path, image: Image, *around: int) -> None:
+def check(reader: Reader, path: Path, image: Described, *around: int) -> None:
     """The disk at `path` has the size of `image` and reads as it: all of it, or around offsets."""
     disk = reader.open(path)
     assert disk.size == image.size
@@ -135,3 +144,12 @@ def check_refused(
     """The file is refused with a typed error: at best when it is opened, at least when read."""
     with pytest.raises(reader.refusals):
         reader.open(path).read(offset, length)
+
+
+class SlowVhdReader(SlowReader):
+    """The second opinion on legacy VHD files."""
+
+    def open(
+        self, path: Path, *, parents: Iterable[Path] = (), folders: Iterable[Path] = ()
+    ) -> Disk:
+        return SlowVhd(path, parents=list(parents), folders=list(folders))
