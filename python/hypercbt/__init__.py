@@ -19,6 +19,7 @@ from hypercbt.models import (
 )
 from hypercbt.points import PointDisk, RestorePoint
 from hypercbt.repository import Repository
+from hypercbt.serve import NbdServer, ServeFailure, ServeReport
 from hypercbt.virtual_disk import VirtualDisk
 
 __all__ = [
@@ -32,10 +33,13 @@ __all__ = [
     "Extents",
     "HypercbtError",
     "Inspection",
+    "NbdServer",
     "PointDisk",
     "Repository",
     "RestorePoint",
     "RestoreReport",
+    "ServeFailure",
+    "ServeReport",
     "Suspect",
     "VerifyReport",
     "VirtualDisk",

@@ -17,6 +17,8 @@ HypercbtError
 │   ├── IntegrityError             └── PointNotFoundError ── AmbiguousPointError
 ├── TargetError                    the file that a disk is restored to
 │   └── TargetExistsError
+├── ServeError                     a disk that is served to other programs
+│   └── AddressInUseError
 └── HyperVError                    a host
     ├── HostUnreachableError       └── VmNotFoundError
 ```
@@ -134,6 +136,14 @@ class TargetError(HypercbtError):
 
 class TargetExistsError(TargetError):
     """There is a file where the restored disk should go, and `overwrite` was not said."""
+
+
+class ServeError(HypercbtError):
+    """A disk cannot be served, or what was written to it not be made durable."""
+
+
+class AddressInUseError(ServeError):
+    """Somebody serves at this address already, or a file that is no socket stands there."""
 
 
 class HyperVError(HypercbtError):

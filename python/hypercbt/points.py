@@ -14,6 +14,7 @@ from hypercbt import _native
 from hypercbt.disk_file import DiskFile
 from hypercbt.documents import Document, parse, seconds
 from hypercbt.models import BackupStats, DiskStats, Path, Progress, RestoreReport
+from hypercbt.serve import NbdServer, serve
 
 RESTORE_FORMATS = {
     ".vhdx": "vhdx",
@@ -60,6 +61,23 @@ class PointDisk:
             ...     file.read(512)
         """
         return DiskFile(self._repository.disk(self._point, self.index))
+
+    def serve(self, address: Path) -> NbdServer:
+        """Serve the disk over NBD, read-only, on threads of its own.
+
+        Args:
+            address: Where: the path of a Unix socket, which only its owner may open, or
+                `tcp:127.0.0.1:PORT`, which any user of this machine may; port 0 is any free one.
+
+        Raises:
+            AddressInUseError: Somebody serves there, or a file that is no socket stands there.
+            ValueError: The address is none, or other machines could reach it.
+
+        Example:
+            >>> with point.disks[0].serve("/run/user/1000/disk.sock") as server:  # doctest: +SKIP
+            ...     subprocess.run(["nbdcopy", server.uri, "disk.raw"], check=True)
+        """
+        return serve(self._repository.disk(self._point, self.index), address)
 
     def restore(
         self,
@@ -145,6 +163,14 @@ class RestorePoint:
             ValueError: The point has several disks.
         """
         return self._only_disk().open()
+
+    def serve(self, address: Path) -> NbdServer:
+        """Serve the only disk over NBD. See `PointDisk.serve`.
+
+        Raises:
+            ValueError: The point has several disks.
+        """
+        return self._only_disk().serve(address)
 
     def restore(
         self,

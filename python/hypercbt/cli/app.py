@@ -21,13 +21,14 @@ from rich.console import Console
 from rich.text import Text
 
 from hypercbt import __version__
-from hypercbt.cli import backup, demo, inspect, points, repository, restore
+from hypercbt.cli import backup, demo, inspect, points, repository, restore, serve
 from hypercbt.cli.outcome import (
     BROKEN_PIPE,
     FAILED,
     INTERRUPTED,
     MISUSE,
     Outcome,
+    Terminated,
     error_document,
     message_of,
 )
@@ -53,20 +54,13 @@ for command, name in (
     (points.show, "show"),
     (points.diff, "diff"),
     (restore.restore, "restore"),
+    (serve.serve, "serve"),
     (repository.verify, "verify"),
     (points.delete, "delete"),
     (inspect.inspect, "inspect"),
     (demo.demo, "demo"),
 ):
     app.command(command, name=name)
-
-
-class Terminated(BaseException):
-    """A signal asked us to end. No `Exception`: nothing on the way may take it for a failure."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by signal {number}")
-        self.number = number
 
 
 class _Output(Console):

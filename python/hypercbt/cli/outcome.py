@@ -30,6 +30,14 @@ class Outcome:
     exit_code: int = DONE
 
 
+class Terminated(BaseException):
+    """A signal asked us to end. No `Exception`: nothing on the way may take it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.number = number
+
+
 def message_of(error: BaseException) -> str:
     """Return what an exception says; some say nothing."""
     if isinstance(error, KeyboardInterrupt):

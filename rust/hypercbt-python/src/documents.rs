@@ -1,6 +1,7 @@
 //! Results as JSON text: Python makes its dataclasses of them.
 
 use hypercbt_engine::{BackupOutcome, RestoreStats, VerifyReport, VerifyScope};
+use hypercbt_nbd::Stats;
 use hypercbt_repo::RecordKind;
 use hypercbt_vhdx::{Layer, LogState};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
@@ -59,6 +60,32 @@ pub(crate) fn restore(stats: &RestoreStats) -> String {
         "written_bytes": stats.written_bytes,
         "read_bytes": stats.read_bytes,
         "elapsed_micros": stats.elapsed_micros,
+    })
+    .to_string()
+}
+
+pub(crate) fn served(stats: &Stats) -> String {
+    let failures = stats.failures.iter().map(|failure| {
+        json!({
+            "command": failure.command.as_str(),
+            "offset": failure.extent.map(|extent| extent.start().0),
+            "length": failure.extent.map(|extent| extent.len().0),
+            "damaged": failure.is_damage(),
+            "error": crate::error::chain(&failure.error),
+        })
+    });
+    let violations = stats.first_violations.iter().map(ToString::to_string);
+    json!({
+        "connections": stats.connections,
+        "refused": stats.refused,
+        "requests": stats.requests,
+        "read_bytes": stats.read_bytes,
+        "written_bytes": stats.written_bytes,
+        "failed_requests": stats.failed_requests,
+        "damaged_requests": stats.damaged_requests,
+        "failures": failures.collect::<Vec<_>>(),
+        "violations": stats.violations,
+        "first_violations": violations.collect::<Vec<_>>(),
     })
     .to_string()
 }

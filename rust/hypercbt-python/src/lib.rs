@@ -12,6 +12,7 @@ mod documents;
 mod error;
 mod extents;
 mod faults;
+mod nbd;
 mod point_disk;
 mod progress;
 mod random;
@@ -31,6 +32,8 @@ mod _native {
     use crate::disk::VirtualDisk;
     #[pymodule_export]
     use crate::extents::Extents;
+    #[pymodule_export]
+    use crate::nbd::NbdServer;
     #[pymodule_export]
     use crate::point_disk::PointDisk;
     #[pymodule_export]

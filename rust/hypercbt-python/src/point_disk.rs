@@ -1,22 +1,27 @@
 //! `PointDisk`: a disk of a restore point, read without restoring it.
 
+use std::sync::Arc;
+
 use hypercbt_engine::PointDiskReader;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
 use crate::{
     buffer::{Memory, WritableBuffer},
     error::engine_error,
+    nbd::{NbdServer, PointExport},
 };
 
 /// A disk of a restore point. Any number of threads may read at once.
 #[pyclass(frozen, module = "hypercbt._native")]
 pub(crate) struct PointDisk {
-    reader: PointDiskReader,
+    reader: Arc<PointDiskReader>,
 }
 
 impl PointDisk {
     pub(crate) fn new(reader: PointDiskReader) -> Self {
-        Self { reader }
+        Self {
+            reader: Arc::new(reader),
+        }
     }
 
     fn check(&self, offset: u64, length: usize) -> PyResult<()> {
@@ -51,6 +56,11 @@ impl PointDisk {
             py.detach(|| self.reader.read_at(offset, buffer))
                 .map_err(engine_error)
         })
+    }
+
+    fn serve(&self, py: Python<'_>, address: &str) -> PyResult<NbdServer> {
+        let export = PointExport(Arc::clone(&self.reader));
+        NbdServer::start(py, address, Arc::new(export))
     }
 
     fn read_into(&self, py: Python<'_>, offset: u64, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
