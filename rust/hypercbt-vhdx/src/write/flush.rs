@@ -36,6 +36,38 @@ struct State {
     running: bool,
 }
 
+impl Flushes {
+    /// Runs `work` once between now and the return, alone; all who ask while it runs share the next run.
+    fn share<E>(
+        &self,
+        work: impl Fn() -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut state = lock(&self.state);
+        state.asked += 1;
+        let mine = state.asked;
+        while state.done < mine {
+            if state.running {
+                let waited = self.done.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.running = true;
+            // Whoever asked up to now wrote before; whoever asks from now on may have written too late for this one.
+            let covered = state.asked;
+            drop(state);
+            let worked = work();
+            state = lock(&self.state);
+            state.running = false;
+            if worked.is_ok() {
+                state.done = covered;
+            }
+            self.done.notify_all();
+            worked?;
+        }
+        Ok(())
+    }
+}
+
 impl WritableVhdx {
     /// All writes that returned before are durable when this returns.
     ///
@@ -44,29 +76,7 @@ impl WritableVhdx {
     /// # Errors
     /// After a failure the disk takes no more writes and flushes: nothing would be known of what they leave.
     pub fn flush(&self) -> Result<()> {
-        let mut state = lock(&self.flushes.state);
-        state.asked += 1;
-        let mine = state.asked;
-        while state.done < mine {
-            if state.running {
-                let waited = self.flushes.done.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state.running = true;
-            // Whoever asked up to now wrote before; whoever asks from now on may have written too late for this one.
-            let covered = state.asked;
-            drop(state);
-            let flushed = self.flush_alone();
-            state = lock(&self.flushes.state);
-            state.running = false;
-            if flushed.is_ok() {
-                state.done = covered;
-            }
-            self.flushes.done.notify_all();
-            flushed?;
-        }
-        Ok(())
+        self.flushes.share(|| self.flush_alone())
     }
 
     fn flush_alone(&self) -> Result<()> {
@@ -199,5 +209,58 @@ impl Patch {
             at = FileOffset(at.0.saturating_add(left));
             (!piece.is_empty()).then_some(found)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn all_who_ask_while_one_flushes_share_the_next_flush() {
+        let flushes = Flushes::default();
+        let runs = AtomicU64::new(0);
+        let work = || {
+            // The first one goes on until all others have asked.
+            let is_first = runs.fetch_add(1, Ordering::SeqCst) == 0;
+            while is_first && lock(&flushes.state).asked < 6 {
+                std::thread::yield_now();
+            }
+            Ok::<(), ()>(())
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| flushes.share(work).unwrap());
+            while runs.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            for _ in 0..5 {
+                scope.spawn(|| flushes.share(work).unwrap());
+            }
+        });
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn who_waits_for_a_flush_that_fails_tries_himself() {
+        let flushes = Flushes::default();
+        let runs = AtomicU64::new(0);
+        let work = || {
+            let run = runs.fetch_add(1, Ordering::SeqCst);
+            while run == 0 && lock(&flushes.state).asked < 2 {
+                std::thread::yield_now();
+            }
+            Err(run)
+        };
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| flushes.share(work));
+            while runs.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            let second = scope.spawn(|| flushes.share(work));
+            assert_eq!(first.join().unwrap(), Err(0));
+            assert_eq!(second.join().unwrap(), Err(1));
+        });
     }
 }

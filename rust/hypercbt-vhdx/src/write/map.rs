@@ -147,6 +147,10 @@ impl Map {
 
     /// Some more sectors of a block of a child are in the file from now on.
     pub(super) fn put_sectors(&mut self, index: BlockIndex, at: FileOffset, sectors: Range<u64>) {
+        // While these were overwritten, another may have added the last ones that were missing.
+        if matches!(self.get(index), Block::Present(_)) {
+            return;
+        }
         let geometry = self.blocks.geometry;
         let slice_bytes = usize::try_from(geometry.slice_bytes()).unwrap_or_default();
         let bits = self.blocks.bitmaps.0.entry(index);
@@ -274,4 +278,56 @@ impl Change {
 fn slice_place(geometry: &Geometry, bitmap: FileOffset, index: BlockIndex) -> FileOffset {
     let within = index.0 % geometry.chunk_ratio() * geometry.slice_bytes();
     FileOffset(bitmap.0.saturating_add(within))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bat::Bat;
+    use crate::format::MIB;
+
+    const BLOCK: BlockIndex = BlockIndex(1);
+    const AT: FileOffset = FileOffset(9 * MIB);
+
+    /// A child of four blocks of 1 MiB.
+    fn map() -> Map {
+        Map {
+            blocks: BlockMap {
+                geometry: Geometry::for_test(4 * MIB, MIB, 512, true),
+                bat: Bat::default(),
+                bitmaps: OpenBits::default(),
+                readable: u64::MAX,
+            },
+            bitmaps: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            freed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_block_is_present_once_all_its_sectors_are() {
+        let mut map = map();
+        map.put_sectors(BLOCK, AT, 0..2047);
+        assert_eq!(map.get(BLOCK), Block::Partial(AT));
+        map.put_sectors(BLOCK, AT, 2047..2048);
+        assert_eq!(map.get(BLOCK), Block::Present(AT));
+    }
+
+    #[test]
+    fn a_present_block_stays_so_when_a_slow_writer_tells_of_its_sectors() {
+        let mut map = map();
+        map.put_sectors(BLOCK, AT, 0..2048);
+        map.put_sectors(BLOCK, AT, 3..4);
+        assert_eq!(map.get(BLOCK), Block::Present(AT));
+    }
+
+    #[test]
+    fn room_is_given_up_once() {
+        let mut map = map();
+        map.put_present(BLOCK, AT);
+        map.put_zeros(BLOCK);
+        map.put_zeros(BLOCK);
+        assert_eq!(map.take_changes().freed, [AT]);
+        assert_eq!(map.take_changes().freed, []);
+    }
 }

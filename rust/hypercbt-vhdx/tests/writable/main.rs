@@ -9,5 +9,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
 mod model;
+mod rules;
 mod support;
+mod threads;
