@@ -59,5 +59,7 @@ pub use stamp::Stamp;
 pub use target::WriteDisk;
 pub use units::BlockIndex;
 pub use vhd::{VhdKind, VhdOptions, VhdWriter};
-pub use write::{Guids, NewKind, NewVhdx, Opening, WritableVhdx, create_vhdx, merge};
+pub use write::{
+    Guids, Merged, NewKind, NewVhdx, Opening, WritableVhdx, create_vhdx, merge, merge_into,
+};
 pub use write_raw::RawWriter;

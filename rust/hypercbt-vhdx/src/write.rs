@@ -35,7 +35,7 @@ mod writable;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use merge::merge;
+pub use merge::{Merged, merge, merge_into};
 pub use new::{NewKind, NewVhdx, create_vhdx};
 pub use open::{Guids, Opening};
 pub use writable::WritableVhdx;

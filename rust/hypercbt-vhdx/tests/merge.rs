@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hypercbt_extent::ByteLen;
 use hypercbt_powercut::{Call, Fault, SimFiles};
-use hypercbt_vhdx::{Error, Mismatch, NewKind, Unresizable, VhdxOptions};
+use hypercbt_vhdx::{Error, Mismatch, NewKind, Unresizable, VhdxOptions, merge_into};
 use proptest::prelude::*;
 
 use support::*;
@@ -153,6 +153,29 @@ fn what_is_not_the_parent_is_refused_and_nothing_is_changed() {
     assert!(merge(&files, child, BASE, 3).is_err(), "it has no parent");
     assert_ne!(before, with_other);
     assert_eq!(files.now().digest(), with_other);
+}
+
+#[test]
+fn the_child_stays_and_says_that_it_is_being_merged_until_the_merge_is_finished() {
+    let files = pair();
+    let opening = try_opening(&files, CHILD).unwrap();
+    assert!(!opening.merge_begun());
+    let child = opening.begin(&guids(2)).unwrap();
+    write(&child, 0, 512, 2);
+    let all: std::sync::Arc<dyn hypercbt_file::FileSystem> = std::sync::Arc::new(files.clone());
+    let options = hypercbt_vhdx::OpenOptions::default();
+    let merged = merge_into(child, &all, Path::new(BASE), &options, &guids(3)).unwrap();
+    assert_eq!(merged.stamp()[16..], guids(3).data_write.0);
+    assert!(matches!(
+        try_opening(&files, CHILD),
+        Err(Error::InUse { .. })
+    ));
+    let cut = restarted(&files);
+    assert!(try_opening(&cut, CHILD).unwrap().merge_begun());
+    assert!(!try_opening(&cut, BASE).unwrap().merge_begun());
+    let parent = merged.finish().unwrap();
+    assert_eq!(parent.stamp()[16..], guids(3).data_write.0);
+    assert!(!exists(&files, CHILD));
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod support;
 use std::path::Path;
 
 use hypercbt_extent::{ByteLen, DiskOffset};
-use hypercbt_powercut::SimFiles;
+use hypercbt_powercut::{Call, Fault, SimFiles};
 use hypercbt_vhdx::{Error, NewKind, Reason, Unresizable, VhdxOptions, WritableVhdx};
 use proptest::prelude::*;
 
@@ -265,6 +265,49 @@ fn what_stands_behind_the_end_in_the_last_block_and_in_the_table_does_not_come_b
     same(&read_all(&open_disk), &wanted).unwrap();
     open_disk.close(guid(0xB2)).unwrap();
     same(&content(&open(&files, DISK).unwrap()), &wanted).unwrap();
+}
+
+#[test]
+fn whatever_fails_the_disk_has_the_old_size_or_the_new_one_and_holds_what_it_held() {
+    for (kind, size) in [(NewKind::Fixed, 9 * MIB), (NewKind::Dynamic, 200 * GIB)] {
+        for call in [Call::Write, Call::Sync, Call::SetLen] {
+            for after in 0..100 {
+                let files = disk(kind.clone(), 3 * MIB);
+                let open_disk = begin(&files, DISK, 1);
+                write(&open_disk, 0, MIB, 7);
+                open_disk.flush().unwrap();
+                let error = std::io::ErrorKind::StorageFull;
+                files.fail(Fault {
+                    call,
+                    path: None,
+                    after,
+                    times: 1,
+                    error,
+                });
+                let resized = open_disk.resize(ByteLen(size));
+                files.mend();
+                if resized.is_ok() {
+                    assert!(after > 0, "{call:?} is never called");
+                    break;
+                }
+                if call == Call::SetLen {
+                    // There was no room; when there is, it goes on.
+                    assert_eq!(open_disk.size(), ByteLen(3 * MIB));
+                    resize(&open_disk, size).unwrap();
+                }
+                drop(open_disk);
+                let files = restarted(&files);
+                let found = begin(&files, DISK, 2);
+                assert!(
+                    [3 * MIB, size].contains(&found.size().0),
+                    "{}",
+                    found.size()
+                );
+                assert_eq!(sector(&found, MIB - 512), [7; 512]);
+                assert_eq!(sector(&found, 2 * MIB), [0; 512]);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

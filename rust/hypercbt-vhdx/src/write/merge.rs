@@ -30,15 +30,16 @@ use crate::{Error, FileOffset, Guid, OpenOptions, Part, Reason, Result};
 /// Data is copied in pieces of this size: it bounds the memory.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// A parent that holds, durably, all that its child held. The child's file is still there, and locked.
+#[derive(Debug)]
+pub struct Merged {
+    parent: WritableVhdx,
+    child: WritableVhdx,
+    files: Arc<dyn FileSystem>,
+}
+
 /// Merges `child` into its parent, the file `parent`, and removes the child's file. Returns the parent, which holds
-/// everything, durably.
-///
-/// `parent_options` say where the parent finds its own parents, and `guids` are those of its session. Other children
-/// of the same parent lose it.
-///
-/// # Errors
-/// [`Error::WrongParent`] if `parent` is not the child's; nothing was changed then. After any other the child still
-/// reads as before over its parent, and the merge can be begun again.
+/// everything, durably. See [`merge_into`].
 pub fn merge(
     child: WritableVhdx,
     files: &Arc<dyn FileSystem>,
@@ -46,6 +47,24 @@ pub fn merge(
     parent_options: &OpenOptions,
     guids: &Guids,
 ) -> Result<WritableVhdx> {
+    merge_into(child, files, parent, parent_options, guids)?.finish()
+}
+
+/// Merges `child` into its parent, the file `parent`, up to the point where the child is no longer needed.
+///
+/// `parent_options` say where the parent finds its own parents, and `guids` are those of its session. What builds on
+/// the child is to be merged into it before; other children of the same parent lose it.
+///
+/// # Errors
+/// [`Error::WrongParent`] if `parent` is not the child's, [`Error::InUse`] if another writes it; nothing was changed
+/// then. After any other the child still reads as before over its parent, and the merge can be begun again.
+pub fn merge_into(
+    child: WritableVhdx,
+    files: &Arc<dyn FileSystem>,
+    parent: &Path,
+    parent_options: &OpenOptions,
+    guids: &Guids,
+) -> Result<Merged> {
     let opening = Opening::new(Arc::clone(files), parent, parent_options)?;
     check_pair(&child, &opening, parent)?;
     if !step::left_out("vhdx.merge.linkage") {
@@ -57,10 +76,29 @@ pub fn merge(
     if !step::left_out("vhdx.merge.flush") {
         merged.flush()?;
     }
-    let path = child.file.path().to_owned();
-    drop(child); // Windows removes no open file
-    remove(&**files, &path)?;
-    Ok(merged)
+    Ok(Merged {
+        parent: merged,
+        child,
+        files: Arc::clone(files),
+    })
+}
+
+impl Merged {
+    /// What names the state of the parent's file, as [`WritableVhdx::stamp`] says it.
+    pub fn stamp(&self) -> [u8; 32] {
+        self.parent.stamp()
+    }
+
+    /// Removes the child's file, and makes that durable. Returns the parent.
+    ///
+    /// # Errors
+    /// The child may be there or not, and after a power cut too; if it is, it reads as the parent does.
+    pub fn finish(self) -> Result<WritableVhdx> {
+        let path = self.child.file.path().to_owned();
+        drop(self.child); // Windows removes no open file
+        remove(&*self.files, &path)?;
+        Ok(self.parent)
+    }
 }
 
 /// By what a child knows the file as it is.

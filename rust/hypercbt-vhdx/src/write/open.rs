@@ -131,6 +131,13 @@ impl Opening {
         self.vhdx.metadata.parent.is_some()
     }
 
+    /// Whether a merge of this file into its parent was begun: the parent may hold some of it already.
+    pub fn merge_begun(&self) -> bool {
+        let locator = self.vhdx.metadata.parent.as_ref();
+        let coming = locator.and_then(|locator| locator.linkage2);
+        coming.is_some_and(|coming| !coming.is_zero())
+    }
+
     /// Replays the log if the file was not closed, and opens a log of this session.
     ///
     /// # Errors

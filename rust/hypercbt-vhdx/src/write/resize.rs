@@ -100,24 +100,27 @@ impl WritableVhdx {
         self.before_change()?;
         let mut journal = lock(&self.journal);
         self.clear_tail(&old)?;
-        let blocks = new.payload_blocks() - old.payload_blocks();
-        let blocks_at = if self.frees || blocks == 0 {
+        let blocks_len = (new.payload_blocks() - old.payload_blocks()) * new.block_bytes();
+        let blocks_at = if self.frees || blocks_len == 0 {
             None
         } else {
-            let len = ByteLen(blocks.saturating_mul(new.block_bytes()));
-            Some(self.take_zeros(len)?)
+            Some(self.take_zeros(ByteLen(blocks_len))?)
         };
         let growth = Growth {
             old,
             new,
             blocks_at,
         };
-        let bat = *read(&self.bat);
+        let table = self.table(&journal, &growth).inspect_err(|_| {
+            if let Some(at) = blocks_at {
+                lock(&self.space).give(at, ByteLen(blocks_len));
+            }
+        });
         let Table {
             unused,
             mut sectors,
             region,
-        } = self.table(&journal, &growth, &bat)?;
+        } = table?;
         let size_sectors = self.patched(&journal, &sectors, &patches)?;
         self.prepared()?;
         if step::left_out("vhdx.resize.one_entry") {
@@ -175,7 +178,8 @@ impl WritableVhdx {
     fn take_zeros(&self, len: ByteLen) -> Result<FileOffset> {
         let Taken { at, is_new } = lock(&self.space).take(&self.file, len)?;
         if !is_new {
-            self.file.write_zeros(at, len)?;
+            let cleared = self.file.write_zeros(at, len);
+            cleared.inspect_err(|_| lock(&self.space).give(at, len))?;
         }
         Ok(at)
     }
@@ -194,12 +198,13 @@ impl WritableVhdx {
     }
 
     /// The table of the larger disk: in its region, or in a longer one.
-    fn table(&self, journal: &Journal, growth: &Growth, bat: &Region) -> Result<Table> {
+    fn table(&self, journal: &Journal, growth: &Growth) -> Result<Table> {
+        let bat = *read(&self.bat);
         let needed = ByteLen(growth.new.bat_entries() * size_of::<BatEntry>() as u64);
         if needed <= bat.len {
-            return self.table_in_place(journal, growth, bat);
+            return self.table_in_place(journal, growth, &bat);
         }
-        let region = self.copy_table(journal, growth, bat, needed)?;
+        let region = self.copy_table(journal, growth, &bat, needed)?;
         Ok(Table {
             unused: Vec::new(),
             sectors: self.region_sectors(journal, &region)?,
@@ -242,6 +247,18 @@ impl WritableVhdx {
             at: self.take_zeros(len)?,
             len,
         };
+        let filled = self.fill_table(journal, growth, bat, &moved);
+        filled.inspect_err(|_| lock(&self.space).give(moved.at, len))?;
+        Ok(moved)
+    }
+
+    fn fill_table(
+        &self,
+        journal: &Journal,
+        growth: &Growth,
+        bat: &Region,
+        moved: &Region,
+    ) -> Result<()> {
         let had = bat.len.0 / LOG_SECTOR_BYTES;
         // Absent blocks are zeros, as the new room is.
         let sectors = match growth.blocks_at {
@@ -261,7 +278,7 @@ impl WritableVhdx {
                     .write(sector.as_slice(), FileOffset(moved.at.0 + place))?;
             }
         }
-        Ok(moved)
+        Ok(())
     }
 
     /// What makes both region tables name the region's new place.
