@@ -33,6 +33,7 @@ mod mrt;
 mod open;
 mod options;
 mod place;
+mod recovery;
 mod runs;
 mod sectors;
 mod snapshot;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hypercbt_extent::ByteLen;
-use hypercbt_file::{DiskFile, FileOffset, ReadAt, step};
+use hypercbt_file::{DiskFile, FileOffset, step};
 
 use crate::clock::Clock;
 use crate::error::{Error, Lost, Result, TrackerCall, TrackerFile};
@@ -32,15 +32,74 @@ pub(crate) struct Mrt {
     usable: bool,
     /// The `.rct` file that is known to be there.
     pub(crate) rct: Option<RctName>,
+    /// Files that had the name before. Their locks stay: who opened one just before it was replaced, and locks it
+    /// just after, must not believe that nobody tracks the disk.
+    replaced: Vec<Arc<dyn DiskFile>>,
+}
+
+/// The `.mrt` file that a session finds. It is read, and replaced; nothing is ever written to it again.
+///
+/// For it may have a past: if a sync failed in an earlier session that then crashed, what is read here need not be
+/// what is on the disk, and a write that builds on it would build on sand.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Locked.
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) header: Header,
+    pub(crate) sectors: Sectors,
+}
+
+impl Found {
+    /// Opens and locks the file, and reads its header.
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        let lost = |reason| Error::TrackingLost { reason };
+        let file = place.open_to_write(FILE)?;
+        let slots = [read_slot(&*file, 0)?, read_slot(&*file, 1)?];
+        let mut newest: Option<Header> = None;
+        for slot in slots {
+            match slot {
+                Slot::Newer(version) => {
+                    let file = FILE;
+                    return Err(lost(Lost::NewerFormat { file, version }));
+                }
+                Slot::Whole(header)
+                    if newest.as_ref().is_none_or(|n| n.sequence < header.sequence) =>
+                {
+                    newest = Some(*header);
+                }
+                _ => {}
+            }
+        }
+        let header = newest.ok_or(lost(Lost::Damaged))?;
+        let layout = Layout::new(header.disk.size, header.region).ok_or(lost(Lost::Damaged))?;
+        let len = file.len().map_err(failed(FILE, TrackerCall::Read))?;
+        if len < layout.file_len() {
+            // What was cut off might have said that a region was touched.
+            return Err(lost(Lost::Damaged));
+        }
+        let tracker = header.tracker;
+        Ok(Self {
+            file,
+            header,
+            sectors: Sectors { layout, tracker },
+        })
+    }
 }
 
 impl Mrt {
-    /// Makes a new file under its name, whole or not at all. One of ours that is there is replaced.
-    pub(crate) fn create(place: &Place, layout: Layout, header: Header) -> Result<Self> {
-        let tracker = header.tracker;
-        let sectors = Sectors { layout, tracker };
-        let unfinished = place.begin(FILE, tracker)?;
-        write_new(&*unfinished.content, &sectors, &header)?;
+    /// Makes a new file under its name, whole or not at all: `fill` writes the marks. `replaced` is the one of
+    /// ours that has the name now, if there is one.
+    pub(crate) fn create(
+        place: &Place,
+        sectors: Sectors,
+        replaced: Option<Arc<dyn DiskFile>>,
+        fill: impl FnOnce(&dyn DiskFile) -> Result<Header>,
+    ) -> Result<Self> {
+        let unfinished = place.begin(FILE, sectors.tracker)?;
+        let empty = make_empty(&*unfinished.content, &sectors);
+        empty.map_err(failed(FILE, TrackerCall::Write))?;
+        let header = fill(&*unfinished.content)?;
+        write_header(&*unfinished.content, &header)?;
         Ok(Self {
             place: place.clone(),
             file: unfinished.finish()?,
@@ -50,59 +109,12 @@ impl Mrt {
             newest: 1,
             usable: true,
             rct: None,
-        })
-    }
-
-    /// Opens and locks the file, and reads its header. Nothing is written.
-    pub(crate) fn open(place: &Place) -> Result<Self> {
-        let lost = |reason| Error::TrackingLost { reason };
-        let file = place.open_to_write(FILE)?;
-        let slots = [read_slot(&*file, 0)?, read_slot(&*file, 1)?];
-        let newer = slots.iter().find_map(|slot| match slot {
-            Slot::Newer(version) => Some(*version),
-            _ => None,
-        });
-        if let Some(version) = newer {
-            return Err(lost(Lost::NewerFormat {
-                file: FILE,
-                version,
-            }));
-        }
-        let whole = slots
-            .into_iter()
-            .enumerate()
-            .filter_map(|(slot, found)| match found {
-                Slot::Whole(header) => Some((slot, header)),
-                _ => None,
-            });
-        let (newest, header) = whole
-            .max_by_key(|(_, header)| header.sequence)
-            .ok_or(lost(Lost::Damaged))?;
-        let layout = Layout::new(header.disk.size, header.region).ok_or(lost(Lost::Damaged))?;
-        let len = file.len().map_err(failed(FILE, TrackerCall::Read))?;
-        if len < layout.file_len() {
-            // What was cut off might have said that a region was touched.
-            return Err(lost(Lost::Damaged));
-        }
-        let tracker = header.tracker;
-        Ok(Self {
-            place: place.clone(),
-            file,
-            sectors: Sectors { layout, tracker },
-            sequence: header.sequence,
-            header: *header,
-            newest,
-            usable: true,
-            rct: None,
+            replaced: replaced.into_iter().collect(),
         })
     }
 
     pub(crate) fn header(&self) -> &Header {
         &self.header
-    }
-
-    pub(crate) fn file(&self) -> &dyn ReadAt {
-        &*self.file
     }
 
     pub(crate) fn is_usable(&self) -> bool {
@@ -149,26 +161,6 @@ impl Mrt {
         self.sync()
     }
 
-    /// Writes those sectors anew that rotted: as touched now, all of them.
-    pub(crate) fn heal(&mut self, rotten: &[u64], directories: &[u64], clock: Clock) -> Result<()> {
-        for number in directories {
-            let read = self.sectors.read_directory(&*self.file, *number);
-            let mut directory = read.map_err(failed(FILE, TrackerCall::Read))?;
-            let written = self
-                .sectors
-                .write_directory(&*self.file, *number, &mut directory);
-            written.map_err(failed(FILE, TrackerCall::Write))?;
-        }
-        let regions: Vec<_> = rotten
-            .iter()
-            .map(|sector| crate::layout::regions_of(*sector))
-            .collect();
-        if regions.is_empty() && directories.is_empty() {
-            return Ok(());
-        }
-        self.mark(&regions, clock)
-    }
-
     /// Puts a new file in the place of one whose sync failed. `touched` gives all regions that any id may ask
     /// for, in parts.
     pub(crate) fn renew(
@@ -182,17 +174,20 @@ impl Mrt {
             clock: self.header.clock.max(clock),
             ..self.header.clone()
         };
-        let unfinished = self.place.begin(FILE, header.tracker)?;
-        write_new(&*unfinished.content, &self.sectors, &header)?;
-        while let Some(regions) = touched() {
-            if !step::left_out("rct.renew.marks") {
-                let marked = self.sectors.mark(&*unfinished.content, &regions, clock);
-                marked.map_err(failed(FILE, TrackerCall::Write))?;
+        let sectors = self.sectors;
+        let new = Self::create(&self.place, sectors, None, |file| {
+            while let Some(regions) = touched() {
+                if !step::left_out("rct.renew.marks") {
+                    let marked = sectors.mark(file, &regions, clock);
+                    marked.map_err(failed(FILE, TrackerCall::Write))?;
+                }
             }
-        }
-        self.file = unfinished.finish()?;
-        self.header = header;
-        self.newest = 1;
+            Ok(header)
+        })?;
+        self.replaced.push(Arc::clone(&self.file));
+        self.file = new.file;
+        self.header = new.header;
+        self.newest = new.newest;
         self.usable = true;
         Ok(())
     }
@@ -206,17 +201,19 @@ impl Mrt {
     }
 }
 
-/// Writes all of a file in which nothing is marked. It is made durable with its name.
-fn write_new(file: &dyn DiskFile, sectors: &Sectors, header: &Header) -> Result<()> {
-    let write = || {
-        file.set_len(sectors.layout.file_len())?;
-        let bytes = header::encode(header);
-        for at in SLOT_OFFSETS {
-            file.write_all_at(&bytes, FileOffset(at))?;
-        }
-        sectors.write_empty_directory(file)
-    };
-    write().map_err(failed(FILE, TrackerCall::Write))
+/// Makes a file in which nothing is marked. It has no header yet.
+fn make_empty(file: &dyn DiskFile, sectors: &Sectors) -> std::io::Result<()> {
+    file.set_len(sectors.layout.file_len())?;
+    sectors.write_empty_directory(file)
+}
+
+/// Writes both copies of the header of a file that has no name yet.
+fn write_header(file: &dyn DiskFile, header: &Header) -> Result<()> {
+    let bytes = header::encode(header);
+    let mut copies = SLOT_OFFSETS.into_iter();
+    copies
+        .try_for_each(|at| file.write_all_at(&bytes, FileOffset(at)))
+        .map_err(failed(FILE, TrackerCall::Write))
 }
 
 /// Reads what stands in one of the two places; what lies behind the end of the file is damage.

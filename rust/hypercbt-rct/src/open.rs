@@ -1,23 +1,23 @@
 //! How a session begins: tracking starts, or goes on with what the files hold.
 //!
-//! There is one way to go on, after a clean stop as after a power cut: what the `.rct` file has, and whole
-//! regions where a counter is later than it. After a clean stop no counter is.
+//! Each session writes a `.mrt` file of its own, whole, before it takes the name: a file that an earlier session
+//! could not sync is never built upon. What nobody asks for any more is left out, so the file shrinks, too.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
 use hypercbt_extent::ByteLen;
-use hypercbt_file::FileSystem;
+use hypercbt_file::{FileSystem, step};
 
 use crate::clock::Clock;
-use crate::error::{Error, Lost, Result, TrackerCall, TrackerFile};
-use crate::header::{Header, RctName};
-use crate::layout::{Layout, regions_of};
+use crate::error::{Error, Lost, Result, TrackerFile};
+use crate::header::Header;
+use crate::layout::Layout;
 use crate::map::{Grains, Map};
-use crate::mrt::Mrt;
-use crate::place::{Place, failed};
-use crate::sectors::Sector;
-use crate::snapshot::{self, Verdict};
+use crate::mrt::{Found, Mrt};
+use crate::place::Place;
+use crate::recovery::Recovery;
+use crate::sectors::Sectors;
 use crate::state::State;
 use crate::tracker::Tracker;
 use crate::{DiskIdentity, Options, Recovered, Stamp};
@@ -64,8 +64,9 @@ impl Tracker {
             rct: [None, None],
             kept: Vec::new(),
         };
-        let mrt = Mrt::create(&place, layout, header)?;
-        drop(replaced);
+        let tracker = session;
+        let sectors = Sectors { layout, tracker };
+        let mrt = Mrt::create(&place, sectors, replaced, |_| Ok(header))?;
         let grains = grains(options, identity, options.mrt_region);
         let state = State::new(layout, Map::new(grains), limit(options), Clock::FIRST);
         let tracker = Self::assemble(
@@ -104,24 +105,40 @@ impl Tracker {
             (false, true) => return lost(Lost::Missing),
             (false, false) => return Err(Error::NotTracked),
         }
-        let mut mrt = Mrt::open(&place)?;
-        check(mrt.header(), identity, found)?;
-        if mrt.header().session == session {
+        let old = Found::open(&place)?;
+        check(&old.header, identity, found)?;
+        if old.header.session == session {
             return Err(Error::SessionNotNew);
         }
-        let grains = grains(options, identity, mrt.header().region);
-        let (state, recovered) = recover(&place, &mut mrt, grains, options, rct_is_there)?;
-        let clock = state.clock;
-        mrt.change(|header| {
-            header.session = session;
-            header.clock = clock;
-            // Both stay until one is settled: the stamp that was found may not be durable yet.
-            header.accepted.truncate(1);
-            if header.accepted.first() != Some(&found) {
-                header.accepted.push(found);
-            }
+        let grains = grains(options, identity, old.header.region);
+        let mut header = old.header.clone();
+        header.sequence += 1;
+        header.session = session;
+        // Both stay until one is settled: the stamp that was found may not be durable yet.
+        if step::left_out("rct.open.both_stamps") {
+            header.accepted.clear();
+        }
+        header.accepted.truncate(1);
+        if header.accepted.first() != Some(&found) {
+            header.accepted.push(found);
+        }
+        let limit = limit(options);
+        let mut recovery = Recovery::new(
+            &old,
+            State::new(old.sectors.layout, Map::new(grains), limit, header.clock),
+        );
+        if rct_is_there {
+            recovery.read_rct(&place)?;
+        }
+        let file = Arc::clone(&old.file);
+        let mut mrt = Mrt::create(&place, old.sectors, Some(file), |new| {
+            header.clock = recovery.read_marks(new)?;
+            Ok(header)
         })?;
+        mrt.rct = recovery.rct;
         place.clear_unfinished();
+        let recovered = recovery.recovered();
+        let state = recovery.state;
         Ok(Self::assemble(
             place, mrt, state, grains, options, session, recovered,
         ))
@@ -179,121 +196,4 @@ fn check(header: &Header, identity: &DiskIdentity, found: Stamp) -> Result<()> {
         return lost(Lost::DiskChanged { found });
     }
     Ok(())
-}
-
-/// Makes the map in memory anew, at least as full as it was.
-fn recover(
-    place: &Place,
-    mrt: &mut Mrt,
-    grains: Grains,
-    options: &Options,
-    rct_is_there: bool,
-) -> Result<(State, Recovered)> {
-    let header = mrt.header().clone();
-    let layout = mrt.sectors.layout;
-    let mut state = State::new(layout, Map::new(grains), limit(options), header.clock);
-    state.continue_with(header.kept.clone(), header.last_counter);
-    let mut newest = header.clock;
-    for kept in &header.kept {
-        newest = newest.max(kept.sealed_at.next());
-    }
-    let rct = if rct_is_there {
-        read_rct(place, &header, &mut state, &mut newest)?
-    } else {
-        None
-    };
-    mrt.rct = rct;
-    // What the `.rct` file has, need not be taken whole; what nobody asks for, not at all.
-    let known = rct.map(|name| name.clock).max(state.floor());
-    let marks = read_marks(mrt, known, &mut state, &mut newest)?;
-    state.set_clock(newest);
-    for sector in &marks.rotten {
-        if let Some(extent) = layout
-            .extent(regions_of(*sector))
-            .filter(|_| state.is_tracking())
-        {
-            state.touch(extent);
-        }
-    }
-    mrt.heal(&marks.rotten, &marks.rotten_directories, newest)?;
-    let whole_regions = marks.whole_regions;
-    let recovered = match rct {
-        Some(_) => Recovered::Fine { whole_regions },
-        None => Recovered::Coarse { whole_regions },
-    };
-    Ok((state, recovered))
-}
-
-/// Takes over what the `.rct` file holds. None if the `.mrt` file must do alone.
-fn read_rct(
-    place: &Place,
-    header: &Header,
-    state: &mut State,
-    newest: &mut Clock,
-) -> Result<Option<RctName>> {
-    let file = place.open_to_read(TrackerFile::Rct)?;
-    let floor = state.floor();
-    let read = snapshot::read(&*file, header, |extent, touched| {
-        *newest = touched.max(*newest);
-        if floor.is_some_and(|floor| touched > floor) {
-            state.touch_at(extent, touched);
-        }
-    });
-    match read.map_err(failed(TrackerFile::Rct, TrackerCall::Read))? {
-        Verdict::Whole(name) => {
-            *newest = name.clock.next().max(*newest);
-            Ok(Some(name))
-        }
-        Verdict::Useless => Ok(None),
-        Verdict::FromTheFuture => lost(Lost::FromTheFuture),
-        Verdict::Newer(version) => lost(Lost::NewerFormat {
-            file: TrackerFile::Rct,
-            version,
-        }),
-    }
-}
-
-/// What the sectors of the `.mrt` file gave.
-#[derive(Debug, Default)]
-struct Marks {
-    whole_regions: u64,
-    /// Sectors that are damaged: all of their regions count as touched now.
-    rotten: Vec<u64>,
-    rotten_directories: Vec<u64>,
-}
-
-/// Takes over, whole, each region whose counter is later than what is `known` otherwise.
-fn read_marks(
-    mrt: &Mrt,
-    known: Option<Clock>,
-    state: &mut State,
-    newest: &mut Clock,
-) -> Result<Marks> {
-    let sectors = mrt.sectors;
-    let mut marks = Marks::default();
-    for number in 0..sectors.layout.directories() {
-        let directory = sectors.read_directory(mrt.file(), number);
-        let directory = directory.map_err(failed(TrackerFile::Mrt, TrackerCall::Read))?;
-        if directory.is_stale() {
-            marks.rotten_directories.push(number);
-        }
-        let each = |sector, content| match content {
-            Sector::Untouched => {}
-            Sector::Damaged => marks.rotten.push(sector),
-            Sector::Whole(counters) => {
-                for (region, counter) in regions_of(sector).zip(*counters) {
-                    *newest = counter.max(*newest);
-                    let extent = sectors.layout.extent(region..region + 1);
-                    let is_news = Some(counter) > known && state.is_tracking();
-                    if let Some(extent) = extent.filter(|_| is_news && counter.0 > 0) {
-                        state.touch_at(extent, counter);
-                        marks.whole_regions += 1;
-                    }
-                }
-            }
-        };
-        let read = sectors.read_listed(mrt.file(), number, &directory, each);
-        read.map_err(failed(TrackerFile::Mrt, TrackerCall::Read))?;
-    }
-    Ok(marks)
 }

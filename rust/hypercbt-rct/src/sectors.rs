@@ -20,7 +20,7 @@ use crate::format::{
 };
 use crate::layout::{Layout, regions_of};
 
-type Counters = [Clock; COUNTERS_PER_SECTOR];
+pub(crate) type Counters = [Clock; COUNTERS_PER_SECTOR];
 
 /// What a sector of counters holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +54,12 @@ impl Directory {
         self.bits.get(byte).is_some_and(|bits| bits & bit != 0)
     }
 
-    fn set(&mut self, sector: u64) {
+    pub(crate) fn set(&mut self, sector: u64) {
         let (byte, bit) = place_in_directory(sector);
         if let Some(bits) = self.bits.get_mut(byte).filter(|bits| **bits & bit == 0) {
             *bits |= bit;
             self.is_stale = true;
         }
-    }
-
-    /// Whether what is on the disk was damaged, or is not written yet.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.is_stale
     }
 }
 
@@ -113,7 +108,7 @@ impl Sectors {
         number: u64,
         directory: &mut Directory,
     ) -> io::Result<()> {
-        if directory.is_stale && !step::left_out("rct.mark.directory") {
+        if directory.is_stale {
             let bytes = self.encode(DIRECTORY_SECTOR_MAGIC, number, &directory.bits);
             file.write_all_at(&bytes, Layout::directory_at(number))?;
         }
@@ -121,23 +116,19 @@ impl Sectors {
         Ok(())
     }
 
-    /// Reads the sectors that a sector of the directory lists, in order.
-    pub(crate) fn read_listed(
-        &self,
-        file: &dyn ReadAt,
-        number: u64,
-        directory: &Directory,
-        mut each: impl FnMut(u64, Sector),
-    ) -> io::Result<()> {
-        for sector in self.layout.sectors_of(number) {
-            if directory.is_set(sector) {
-                each(sector, self.read(file, sector, directory)?);
-            }
-        }
-        Ok(())
+    /// The sectors that a sector of the directory lists, in order.
+    pub(crate) fn listed(&self, number: u64, directory: &Directory) -> Vec<u64> {
+        let sectors = self.layout.sectors_of(number);
+        sectors.filter(|sector| directory.is_set(*sector)).collect()
     }
 
-    fn read(&self, file: &dyn ReadAt, sector: u64, directory: &Directory) -> io::Result<Sector> {
+    /// Reads a sector of counters.
+    pub(crate) fn read(
+        &self,
+        file: &dyn ReadAt,
+        sector: u64,
+        directory: &Directory,
+    ) -> io::Result<Sector> {
         let mut bytes = [0; size_of::<RawSector>()];
         file.read_exact_at(&mut bytes, self.layout.sector_at(sector))?;
         if !directory.is_set(sector) && bytes == [0; size_of::<RawSector>()] {
@@ -184,7 +175,9 @@ impl Sectors {
                 raise(&mut counters, &more, clock);
             }
             self.write(file, sector, &counters)?;
-            directory.set(sector);
+            if !step::left_out("rct.mark.directory") {
+                directory.set(sector);
+            }
             open = Some((number, directory));
         }
         match open {
@@ -193,7 +186,13 @@ impl Sectors {
         }
     }
 
-    fn write(&self, file: &dyn DiskFile, sector: u64, counters: &Counters) -> io::Result<()> {
+    /// Writes a sector of counters. Its bit in the directory is the caller's to set.
+    pub(crate) fn write(
+        &self,
+        file: &dyn DiskFile,
+        sector: u64,
+        counters: &Counters,
+    ) -> io::Result<()> {
         if step::left_out("rct.mark.counters") {
             return Ok(());
         }
@@ -294,16 +293,17 @@ mod tests {
         let mut found = Vec::new();
         for number in 0..sectors.layout.directories() {
             let directory = sectors.read_directory(file, number).unwrap();
-            let each = |sector, content| match content {
-                Sector::Whole(counters) => {
-                    let regions = regions_of(sector).zip(*counters);
-                    let touched = regions.filter(|(_, counter)| counter.0 > 0);
-                    found.extend(touched.map(|(region, counter)| (region, counter.0)));
+            for sector in sectors.listed(number, &directory) {
+                match sectors.read(file, sector, &directory).unwrap() {
+                    Sector::Whole(counters) => {
+                        let regions = regions_of(sector).zip(*counters);
+                        let touched = regions.filter(|(_, counter)| counter.0 > 0);
+                        found.extend(touched.map(|(region, counter)| (region, counter.0)));
+                    }
+                    Sector::Damaged => found.extend(regions_of(sector).map(|region| (region, 99))),
+                    Sector::Untouched => unreachable!("listed"),
                 }
-                Sector::Damaged => found.extend(regions_of(sector).map(|region| (region, 99))),
-                Sector::Untouched => unreachable!("listed"),
-            };
-            sectors.read_listed(file, number, &directory, each).unwrap();
+            }
         }
         found
     }
@@ -378,10 +378,10 @@ mod tests {
         let (sectors, file) = new_file();
         sectors.mark(&*file, &[0..1, 600..601], Clock(5)).unwrap();
         flip(&*file, Layout::directory_at(0));
-        assert!(sectors.read_directory(&*file, 0).unwrap().is_stale());
+        assert!(sectors.read_directory(&*file, 0).unwrap().is_stale);
         assert_eq!(marked(&sectors, &*file), [(0, 5), (600, 5)]);
         sectors.mark(&*file, &[0..1], Clock(6)).unwrap();
-        assert!(!sectors.read_directory(&*file, 0).unwrap().is_stale());
+        assert!(!sectors.read_directory(&*file, 0).unwrap().is_stale);
         assert_eq!(marked(&sectors, &*file), [(0, 6), (600, 5)]);
     }
 

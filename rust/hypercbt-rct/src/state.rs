@@ -140,7 +140,9 @@ impl State {
         if !step::left_out("rct.seal.first_touches") {
             self.marked.clear();
         }
-        self.sealing = Some(self.sealing.map_or(sealed_at, |older| older.min(sealed_at)));
+        if !step::left_out("rct.seal.pending") {
+            self.sealing = Some(self.sealing.map_or(sealed_at, |older| older.min(sealed_at)));
+        }
         let in_flight: Vec<Extent> = self.in_flight.extents().collect();
         if !step::left_out("rct.seal.in_flight") {
             for extent in &in_flight {

@@ -5,6 +5,7 @@
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::new_without_default,
     reason = "each test file uses its part; a test that is wrong may panic"
 )]
@@ -16,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
 use hypercbt_powercut::{SimFiles, State};
 use hypercbt_rct::{DiskIdentity, Options, Result, Stamp, Tracker};
+
+pub mod scenario;
 
 pub const GRAIN: u64 = 512;
 pub const UNIT: u64 = 1024;
