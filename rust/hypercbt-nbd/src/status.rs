@@ -75,10 +75,56 @@ pub(crate) fn steps(extent: Extent, step: ByteLen) -> impl Iterator<Item = Exten
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn extent(start: u64, len: u64) -> Extent {
         Extent::new(DiskOffset(start), ByteLen(len)).unwrap()
+    }
+
+    /// A disk of 3 GiB, every other page of which is a hole.
+    struct Comb;
+
+    impl Export for Comb {
+        fn size(&self) -> ByteLen {
+            ByteLen(3 << 30)
+        }
+        fn is_read_only(&self) -> bool {
+            true
+        }
+        fn read_at(&self, _: DiskOffset, _: &mut [u8]) -> io::Result<()> {
+            unreachable!("nobody reads")
+        }
+        fn write_at(&self, _: DiskOffset, _: &[u8]) -> io::Result<()> {
+            unreachable!("nobody writes")
+        }
+        fn zero(&self, _: Extent, _: bool) -> io::Result<()> {
+            unreachable!("nobody writes")
+        }
+        fn unmap(&self, _: Extent) -> io::Result<()> {
+            unreachable!("nobody writes")
+        }
+        fn flush(&self) -> io::Result<()> {
+            unreachable!("nobody writes")
+        }
+        fn segments(&self, extent: Extent) -> io::Result<Vec<(Extent, Content)>> {
+            assert!(extent.len().0 <= STEP, "an answer of the disk is bounded");
+            let content = |part: &Extent| match part.start().0 / 4096 % 2 {
+                0 => Content::Data,
+                _ => Content::Zero,
+            };
+            let parts = steps(extent, ByteLen(4096));
+            Ok(parts.map(|part| (part, content(&part))).collect())
+        }
+    }
+
+    #[test]
+    fn a_disk_of_many_pieces_is_told_of_in_part() {
+        let found = descriptors(&Comb, extent(0, 3 << 30), false);
+        assert_eq!(found.len(), MAX_DESCRIPTORS);
+        assert_eq!(found[..3], [(4096, 0), (4096, 3), (4096, 0)]);
+        assert_eq!(descriptors(&Comb, extent(4096, 3 << 20), true), [(4096, 3)]);
     }
 
     #[test]

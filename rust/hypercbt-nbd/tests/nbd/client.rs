@@ -86,6 +86,13 @@ impl Client {
         client
     }
 
+    /// The same connection, for another thread.
+    pub(crate) fn another_hand(&self) -> Self {
+        Self {
+            stream: self.stream.try_clone().unwrap(),
+        }
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).unwrap();
     }

@@ -5,15 +5,17 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Mutex,
-        mpsc::{Receiver, channel},
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
+    thread,
 };
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
 use hypercbt_nbd::{Address, Content, Error, Export, Options, Server};
 
 use crate::{
-    client::{Client, DISC, READ},
+    client::{Client, DISC, READ, WRITE, request},
     memory::MemoryDisk,
     support::{any_port, serve, serve_at},
 };
@@ -52,6 +54,95 @@ impl Export for SlowDisk {
     fn segments(&self, extent: Extent) -> io::Result<Vec<(Extent, Content)>> {
         self.disk.segments(extent)
     }
+}
+
+/// A disk that counts how many writes it does at once, and does none before somebody says so.
+struct Counting {
+    disk: MemoryDisk,
+    came: Sender<()>,
+    go: Mutex<Receiver<()>>,
+    inside: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Export for Counting {
+    fn size(&self) -> ByteLen {
+        self.disk.size()
+    }
+    fn is_read_only(&self) -> bool {
+        false
+    }
+    fn read_at(&self, at: DiskOffset, buf: &mut [u8]) -> io::Result<()> {
+        self.disk.read_at(at, buf)
+    }
+    fn write_at(&self, at: DiskOffset, bytes: &[u8]) -> io::Result<()> {
+        let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(inside, Ordering::SeqCst);
+        self.came.send(()).unwrap();
+        self.go.lock().unwrap().recv().unwrap();
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+        self.disk.write_at(at, bytes)
+    }
+    fn zero(&self, extent: Extent, may_unmap: bool) -> io::Result<()> {
+        self.disk.zero(extent, may_unmap)
+    }
+    fn unmap(&self, extent: Extent) -> io::Result<()> {
+        self.disk.unmap(extent)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.disk.flush()
+    }
+    fn segments(&self, extent: Extent) -> io::Result<Vec<(Extent, Content)>> {
+        self.disk.segments(extent)
+    }
+}
+
+/// Sends writes of a length, and returns how many of them were at the disk at once.
+fn writes_at_once(options: Options, count: usize, len: usize, expected: usize) -> usize {
+    let ((came, comes), (go, wait)) = (channel(), channel());
+    let counting = Counting {
+        disk: MemoryDisk::new(vec![0; len]),
+        came,
+        go: Mutex::new(wait),
+        inside: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    };
+    serve_at(&any_port(), options, &counting, |address, _| {
+        let mut client = Client::simple(address);
+        thread::scope(|scope| {
+            // What is not read by the server is not sent either.
+            let mut sender = client.another_hand();
+            scope.spawn(move || {
+                for cookie in 0..count as u64 {
+                    let mut write = request(0, WRITE, cookie, 0, len as u32).to_vec();
+                    write.resize(28 + len, 7);
+                    sender.send(&write);
+                }
+            });
+            for _ in 0..expected {
+                comes.recv().unwrap();
+            }
+            for _ in 0..count {
+                go.send(()).unwrap();
+                assert_eq!(client.simple_reply().1, 0);
+            }
+        });
+    });
+    counting.most.into_inner()
+}
+
+#[test]
+fn no_more_requests_are_worked_on_at_once_than_there_are_workers() {
+    let options = Options {
+        workers: NonZeroUsize::new(3).unwrap(),
+        ..Options::default()
+    };
+    assert_eq!(writes_at_once(options, 9, 512, 3), 3);
+}
+
+#[test]
+fn no_more_bytes_are_in_memory_at_once_than_there_may_be() {
+    assert_eq!(writes_at_once(Options::default(), 5, 15 << 20, 2), 2);
 }
 
 #[test]
