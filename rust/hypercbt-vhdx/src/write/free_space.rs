@@ -100,3 +100,60 @@ impl FreeSpace {
         self.by_len.remove(&(len, start));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hypercbt_file::FileSystem;
+    use hypercbt_powercut::SimFiles;
+
+    use super::*;
+
+    fn file(mib: u64) -> LiveFile {
+        let path = Path::new("/f");
+        let file = SimFiles::new().create_new(path).unwrap();
+        file.set_len(ByteLen(mib * MIB)).unwrap();
+        LiveFile::new(file, path.to_owned())
+    }
+
+    fn range(at: u64, len: u64) -> (FileOffset, ByteLen) {
+        (FileOffset(at * MIB), ByteLen(len * MIB))
+    }
+
+    fn take(space: &mut FreeSpace, file: &LiveFile, mib: u64) -> (u64, bool) {
+        let taken = space.take(file, ByteLen(mib * MIB)).unwrap();
+        (taken.at.0 / MIB, taken.is_new)
+    }
+
+    #[test]
+    fn the_smallest_range_that_fits_is_taken_and_its_rest_stays_free() {
+        let file = file(20);
+        let mut space = FreeSpace::new(ByteLen(20 * MIB), [range(2, 8), range(12, 3)]);
+        assert_eq!(take(&mut space, &file, 2), (12, false));
+        assert_eq!(take(&mut space, &file, 1), (14, false));
+        assert_eq!(take(&mut space, &file, 4), (2, false));
+        assert_eq!(take(&mut space, &file, 4), (6, false));
+        assert_eq!(take(&mut space, &file, 1), (20, true));
+        assert_eq!(file.len().unwrap(), ByteLen(21 * MIB));
+        assert_eq!(space.file_len(), ByteLen(21 * MIB));
+    }
+
+    #[test]
+    fn ranges_that_touch_become_one() {
+        let file = file(20);
+        let mut space = FreeSpace::new(ByteLen(20 * MIB), [range(2, 1), range(4, 1)]);
+        space.give(range(3, 1).0, range(3, 1).1);
+        assert_eq!(take(&mut space, &file, 3), (2, false));
+        assert_eq!(take(&mut space, &file, 1), (20, true));
+    }
+
+    #[test]
+    fn a_file_is_never_larger_than_we_would_read() {
+        let file = file(20);
+        let mut space = FreeSpace::new(ByteLen(MAX_FILE_BYTES), []);
+        let refused = space.take(&file, ByteLen(MIB));
+        assert!(matches!(refused, Err(Error::Corrupt { .. })));
+        assert_eq!(space.file_len(), ByteLen(MAX_FILE_BYTES));
+    }
+}

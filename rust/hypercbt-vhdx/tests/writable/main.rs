@@ -11,6 +11,7 @@
 mod common;
 mod faults;
 mod model;
+mod opening;
 mod rules;
 mod support;
 mod threads;

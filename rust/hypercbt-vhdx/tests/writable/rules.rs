@@ -9,19 +9,11 @@ use hypercbt_vhdx::{Error, Guid, Guids, OpenOptions, Place, VirtualDisk};
 use crate::common::image::Image;
 use crate::common::{KIB, MIB, TIB};
 use crate::support::{
-    Disk, KINDS, Kind, PATH, begin, content, extent, guids, opening, read_only, write,
+    Disk, KINDS, Kind, PATH, begin, content, extent, guids, machine, opening, read_only, write,
 };
 
 fn file(files: &SimFiles) -> Vec<u8> {
     files.now().read(Path::new(PATH)).unwrap()
-}
-
-/// The machine with a file made of these parts.
-fn machine(image: &Image) -> SimFiles {
-    let mut state = SimFiles::new().now();
-    let built = image.build();
-    state.put(PATH, built.read(0, built.bytes() as usize));
-    SimFiles::from_state(&state)
 }
 
 fn present_blocks(files: &SimFiles) -> u64 {
@@ -249,6 +241,73 @@ fn a_new_sector_bitmap_holds_no_old_bytes() {
     let bitmap = &bytes[at as usize..][..1 << 20];
     let set: Vec<usize> = (0..1 << 20).filter(|byte| bitmap[*byte] != 0).collect();
     assert_eq!(set, [2 * 256], "the first sector of block 2");
+}
+
+#[test]
+fn behind_the_end_of_the_disk_a_block_holds_zeros_whoever_had_its_room_before() {
+    for kind in [Kind::Dynamic, Kind::Child] {
+        let (files, _) = Disk::small(kind, 512).build();
+        let disk = begin(&files, 1);
+        write(&disk, 0, &vec![0xFF; 1 << 20]);
+        disk.flush().unwrap();
+        disk.zero(extent(0, MIB)).unwrap();
+        write(&disk, 2 * MIB, &[7; 512]); // a child has its sector bitmap now
+        disk.flush().unwrap();
+        write(&disk, 3 * MIB + 512, &[8; 512]);
+        disk.close(guids(2).file_write).unwrap();
+        let bytes = file(&files);
+        let at = (u64_at(&bytes, 3 * MIB + 8 * 3) & !0xF_FFFF) as usize;
+        assert_eq!(bytes[at + 512..][..512], [8; 512]);
+        let old = bytes[at + (512 << 10)..][..512 << 10].iter();
+        assert_eq!(old.filter(|byte| **byte != 0).count(), 0, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_full_half_of_the_log_is_left_for_the_other_under_another_name() {
+    let (files, _) = Disk::small(Kind::Dynamic, 512).build();
+    let disk = begin(&files, 1);
+    let log_guid = |files: &SimFiles| file(files)[64 << 10..][48..64].to_vec();
+    let mut names = vec![log_guid(&files)];
+    for round in 0..200_u8 {
+        // One sector of the table: two of the log.
+        if round % 2 == 0 {
+            write(&disk, 0, &[round | 1; 512]);
+        } else {
+            disk.zero(extent(0, MIB)).unwrap();
+        }
+        disk.flush().unwrap();
+        let name = log_guid(&files);
+        if names.last() != Some(&name) {
+            names.push(name);
+        }
+        let expected = if round % 2 == 0 { round | 1 } else { 0 };
+        assert_eq!(read_only(&files).unwrap()[0], expected);
+    }
+    // An empty entry and 63 others fill the first half, 64 each later one: full after 63, 127 and 191 rounds.
+    assert_eq!(names.len(), 4);
+    let different: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(different.len(), 4, "no name is used twice");
+}
+
+#[test]
+fn what_is_not_logged_yet_does_not_grow_without_bound() {
+    let files = machine(&Image::dynamic(2048 * MIB, MIB, 512));
+    let disk = begin(&files, 1);
+    for block in 0..1024 {
+        write(&disk, block * MIB, &[7; 512]);
+    }
+    drop(disk);
+    let cut = SimFiles::from_state(&files.history().extremes(files.ops())[0]);
+    let disk = begin(&cut, 2);
+    let mut found = [0; 512];
+    for block in [0, 1023] {
+        disk.read_at(DiskOffset(block * MIB), &mut found).unwrap();
+        assert_eq!(
+            found, [7; 512],
+            "nobody flushed, but block {block} is durable"
+        );
+    }
 }
 
 #[test]

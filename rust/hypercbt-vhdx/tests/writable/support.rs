@@ -118,6 +118,14 @@ impl Disk {
     }
 }
 
+/// The machine with a disk made of these parts.
+pub fn machine(image: &Image) -> SimFiles {
+    let mut state = SimFiles::new().now();
+    let built = image.build();
+    state.put(PATH, built.read(0, built.bytes() as usize));
+    SimFiles::from_state(&state)
+}
+
 /// The GUIDs of the `n`-th session.
 pub fn guids(n: u64) -> Guids {
     let guid = |kind| {
