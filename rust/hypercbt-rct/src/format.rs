@@ -28,7 +28,7 @@ pub(crate) const DIRECTORY_OFFSET: u64 = 2 * SLOT_BYTES as u64;
 /// How many ids fit into a header behind its first sector.
 pub(crate) const MAX_IDS: usize = (SLOT_BYTES - size_of::<RawMrtHeader>()) / size_of::<RawKeptId>();
 /// How many stamps may be accepted at once.
-pub(crate) const MAX_STAMPS: usize = 4;
+pub(crate) const MAX_STAMPS: usize = 8;
 
 /// What a sector holds behind its own head.
 pub(crate) const SECTOR_BODY_BYTES: usize = 480;
@@ -68,7 +68,7 @@ pub(crate) struct RawMrtHeader {
     pub(crate) reserved_2: [u8; 4],
     pub(crate) accepted: [[u8; 32]; MAX_STAMPS],
     pub(crate) rct: [RawRctName; 2],
-    pub(crate) reserved_3: [u8; 216],
+    pub(crate) reserved_3: [u8; 88],
     /// Of the bytes of the ids, without the padding behind them.
     pub(crate) ids_checksum: U32,
     /// Of all bytes before.

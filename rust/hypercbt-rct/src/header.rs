@@ -212,7 +212,7 @@ mod tests {
             session: [3; 16],
             clock: Clock(5000),
             last_counter: ids,
-            accepted: vec![Stamp([4; 32]), Stamp([5; 32])],
+            accepted: (1..=8).map(|stamp| Stamp([stamp; 32])).collect(),
             rct: [
                 Some(RctName {
                     clock: Clock(3),

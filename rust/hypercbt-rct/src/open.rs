@@ -11,6 +11,7 @@ use hypercbt_file::{FileSystem, step};
 
 use crate::clock::Clock;
 use crate::error::{Error, Lost, Result, TrackerFile};
+use crate::format::MAX_STAMPS;
 use crate::header::Header;
 use crate::layout::Layout;
 use crate::map::{Grains, Map};
@@ -114,14 +115,7 @@ impl Tracker {
         let mut header = old.header.clone();
         header.sequence += 1;
         header.session = session;
-        // Both stay until one is settled: the stamp that was found may not be durable yet.
-        if step::left_out("rct.open.both_stamps") {
-            header.accepted.clear();
-        }
-        header.accepted.truncate(1);
-        if header.accepted.first() != Some(&found) {
-            header.accepted.push(found);
-        }
+        accept(&mut header.accepted, found);
         let limit = limit(options);
         let mut recovery = Recovery::new(
             &old,
@@ -179,6 +173,20 @@ fn grains(options: &Options, identity: &DiskIdentity, region: ByteLen) -> Grains
 
 fn limit(options: &Options) -> usize {
     usize::try_from(options.memory_limit.0).unwrap_or(usize::MAX)
+}
+
+/// Keeps the stamps that the file may have after a cut: the settled one, those that were expected since and may be
+/// there but not durable, and the one that was found. What was expected after that was never written.
+fn accept(accepted: &mut Vec<Stamp>, found: Stamp) {
+    let written = accepted.iter().rposition(|stamp| *stamp == found);
+    accepted.truncate(written.map_or(0, |last| last + 1));
+    if step::left_out("rct.open.all_stamps") {
+        *accepted = vec![found];
+    }
+    // Only processes that crash again and again, each after it began to write a stamp, come here.
+    while accepted.len() > MAX_STAMPS - 2 {
+        accepted.remove(1);
+    }
 }
 
 /// Whether the files speak of this disk, and of the state that it is in.

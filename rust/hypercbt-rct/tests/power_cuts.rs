@@ -27,7 +27,7 @@ const MUTANTS: [&str; 27] = [
     "rct.mark.directory",
     "rct.mark.sync",
     "rct.mrt.give_up",
-    "rct.open.both_stamps",
+    "rct.open.all_stamps",
     "rct.open.marks",
     "rct.renew.marks",
     "rct.seal.clock",
