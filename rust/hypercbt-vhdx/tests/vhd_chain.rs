@@ -221,6 +221,19 @@ fn a_parent_in_another_format_is_refused() {
 }
 
 #[test]
+fn a_fixed_parent_is_a_vhd_whatever_its_guest_wrote_at_its_start() {
+    let folder = Folder::new();
+    let mut payload = vec![0; 4 << 20];
+    payload[..8].copy_from_slice(b"vhdxfile");
+    let base = fixed(&payload, |footer| footer.id = PARENT);
+    folder.save("parent.vhd", &base);
+    let leaf = folder.save("child.avhd", &child().build());
+    for disk in [plain(&leaf), open([child().build(), base])] {
+        assert_eq!(first_byte(&disk), b'v');
+    }
+}
+
+#[test]
 fn a_cycle_and_a_missing_parent_are_refused() {
     let folder = Folder::new();
     let leaf = folder.save("child.vhd", &child().build());
