@@ -57,7 +57,8 @@ while read -r order name first blocks <&3; do
     # loose NAME BLOCKS: nothing is promised about it, it only keeps the disk busy.
     loose) dd if=/dev/urandom of="/disk/$name" bs=4096 count="$first" && answer "loose $name" ;;
     delete) rm -f "/disk/$name" && sync /disk && answer "gone $name" ;;
-    trim) fstrim /disk && answer "trimmed $name" ;;
+    # trim OFFSET: gives up what is free in 16 MiB of the file system.
+    trim) fstrim -o "$name" -l 16777216 /disk && answer "trimmed $name" ;;
     stop)
         umount /disk && answer "stopped $name"
         sleep 1

@@ -19,7 +19,7 @@ def obedient(order: str) -> str:
         "patch": f"durable {name} {SUM}",
         "delete": f"gone {name}",
         "loose": f"loose {name}",
-        "trim": "trimmed all",
+        "trim": f"trimmed {name}",
     }[kind]
 
 

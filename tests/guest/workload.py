@@ -83,7 +83,8 @@ class Workload:
         if draw < 0.1:
             return f"loose loose{self._rng.randrange(4)} {self._some_blocks()}"
         if draw < 0.15:
-            return "trim all"
+            # In pieces: a guest that gives up all that is free has changed all that is free.
+            return f"trim {self._rng.randrange(32) << 24}"
         if size is None or draw < 0.4:
             self._sizes[name] = self._some_blocks()
             return f"new {name} {self._sizes[name]}"
