@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use hypercbt_file::step;
 use hypercbt_rct::{RctId, Stamp};
-use hypercbt_vhdx::{NewVhdx, Opening, create_vhdx};
+use hypercbt_vhdx::{NewVhdx, Opening, create_vhdx, merge_into};
 
 use crate::leaf::{Leaf, Role};
 use crate::stamps::stamp_of;
@@ -47,12 +47,10 @@ struct Failed {
     may_go_on: bool,
 }
 
-impl<E: Into<Error>> From<E> for Failed {
-    fn from(cause: E) -> Self {
-        Self {
-            cause: cause.into(),
-            may_go_on: true,
-        }
+impl From<Error> for Failed {
+    fn from(cause: Error) -> Self {
+        let may_go_on = !cause.is_for_good();
+        Self { cause, may_go_on }
     }
 }
 
@@ -115,15 +113,18 @@ impl TrackedDisk {
     fn create_checkpoint(&self) -> Result<(), Failed> {
         let (file_write, data_write) = (self.guid(), self.guid());
         let birth = stamp_of(file_write.0, data_write.0);
-        if !step::left_out("tracked.freeze.expect") {
+        let is_late = step::left_out("tracked.freeze.expect");
+        if !is_late {
             self.stamps.expect(birth)?;
         }
         let mut new = NewVhdx::child_of(&self.base, file_write, data_write);
         new.options.block_bytes = self.options.checkpoint_block_bytes;
         let checkpoint = names::checkpoint_of(&self.base)?;
-        let Err(error) = create_vhdx(&*self.files, &checkpoint, &new) else {
-            return Ok(());
-        };
+        let created = create_vhdx(&*self.files, &checkpoint, &new);
+        if is_late {
+            self.stamps.expect(birth)?;
+        }
+        let Err(error) = created else { return Ok(()) };
         Err(Failed {
             cause: error.into(),
             may_go_on: self.withdraw(&checkpoint, birth),
@@ -157,30 +158,45 @@ impl TrackedDisk {
             return Err(Error::NotFrozen);
         }
         let leaf = state.take()?;
-        let cause = match self.merge_back(leaf) {
+        let Failed { cause, may_go_on } = match self.merge_back(leaf) {
             Ok(base) => {
                 state.put(base);
                 return Ok(());
             }
-            Err(cause) => cause,
+            Err(failed) => failed,
         };
-        match self.attach() {
-            // The name went, and that could not be made durable: the child may be back after a power cut.
-            Ok(base) if base.role == Role::Base => Err(state.stop(Step::Thaw, cause)),
-            Ok(mut leaf) => {
-                if leaf.role == Role::Checkpoint(None) {
-                    leaf.role = before;
-                }
-                state.put(leaf);
-                Err(cause)
-            }
-            Err(_) => Err(state.stop(Step::Thaw, cause)),
+        let Some(mut leaf) = may_go_on.then(|| self.attach().ok()).flatten() else {
+            return Err(state.stop(Step::Thaw, cause));
+        };
+        if leaf.role == Role::Checkpoint(None) {
+            leaf.role = before;
         }
+        state.put(leaf);
+        Err(cause)
     }
 
-    /// Merges the child into the base. The tracker knows the base's coming stamp before the child's name goes.
-    fn merge_back(&self, _child: Leaf) -> Result<Leaf> {
-        todo!()
+    /// Merges the child into the base.
+    ///
+    /// The base's stamp is announced when it holds everything, and before the child's name goes: a base that was left
+    /// half merged, because somebody threw the child away, is not taken for ours.
+    fn merge_back(&self, child: Leaf) -> Result<Leaf, Failed> {
+        let (files, parents) = (&self.files, &self.options.disk);
+        let merged = merge_into(child.disk, files, &self.base, parents, &self.guids());
+        let merged = merged.map_err(Error::from)?;
+        let is_late = step::left_out("tracked.thaw.expect");
+        if !is_late {
+            self.stamps.expect(Stamp(merged.stamp()))?;
+        }
+        // The name may have gone, and may be back after a power cut: both stamps stay accepted, and nobody goes on.
+        let base = merged.finish().map_err(|error| Failed {
+            cause: error.into(),
+            may_go_on: false,
+        })?;
+        if is_late {
+            self.stamps.expect(Stamp(base.stamp()))?;
+        }
+        let base = Leaf::new(base, self.base.clone(), Role::Base, &self.stamps)?;
+        Ok(base)
     }
 
     /// The checkpoint that the disk has, if it is frozen.

@@ -78,6 +78,15 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a file could not be made durable: what the system holds of it may be newer than what a power cut
+    /// leaves, and no second sync would tell.
+    pub(crate) fn is_for_good(&self) -> bool {
+        use hypercbt_vhdx::Error::{NoMoreWrites, Sync};
+        matches!(self, Self::Disk(Sync { .. } | NoMoreWrites { .. }))
+    }
+}
+
 /// The steps after whose failure a disk may have to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

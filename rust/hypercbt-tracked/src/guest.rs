@@ -16,9 +16,15 @@ impl TrackedDisk {
 
     /// Writes whole logical sectors. Durable after the next [`flush`](Self::flush).
     pub fn write_at(&self, at: DiskOffset, bytes: &[u8]) -> Result<()> {
-        let Some(extent) = Extent::new(at, ByteLen(bytes.len() as u64)) else {
+        let len = ByteLen(bytes.len() as u64);
+        if len.0 == 0 {
             return Ok(());
-        };
+        }
+        let extent = Extent::new(at, len).ok_or(hypercbt_vhdx::Error::OutOfRange {
+            at,
+            len,
+            disk_len: self.size(),
+        })?;
         let state = self.shared();
         let leaf = state.leaf()?;
         leaf.change(&self.stamps, extent, |disk| disk.write_at(at, bytes))

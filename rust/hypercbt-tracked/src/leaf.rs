@@ -56,10 +56,8 @@ pub(crate) fn find(
 ) -> Result<Found> {
     let checkpoint = names::checkpoint_of(base)?;
     let folder = names::folder_of(base);
-    if !step::left_out("tracked.leaf.folder") {
-        let synced = files.sync_folder(folder);
-        synced.map_err(|source| files_error(folder, source))?;
-    }
+    let synced = files.sync_folder(folder);
+    synced.map_err(|source| files_error(folder, source))?;
     let is_frozen = match files.open_to_read(&checkpoint) {
         Ok(_) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -71,7 +69,7 @@ pub(crate) fn find(
         base.to_owned()
     };
     let opening = Opening::new(Arc::clone(files), &path, options)?;
-    let role = match (is_frozen, false) {
+    let role = match (is_frozen, opening.merge_begun()) {
         (false, _) => Role::Base,
         (true, false) => Role::Checkpoint(None),
         (true, true) => Role::Merging,
@@ -87,11 +85,16 @@ impl Found {
     /// Begins a session: from now on the file is written to.
     pub(crate) fn begin(self, stamps: &Stamps, guids: &Guids) -> Result<Leaf> {
         let found = Stamp(self.opening.stamp());
-        stamps.found(&self.path, found)?;
-        if !step::left_out("tracked.begin.expect") {
-            stamps.expect(with_file_write(found, guids.file_write.0))?;
+        stamps.check(&self.path, found)?;
+        let begun = with_file_write(found, guids.file_write.0);
+        let is_late = step::left_out("tracked.begin.expect");
+        if !is_late {
+            stamps.expect(begun)?;
         }
         let disk = self.opening.begin(guids)?;
+        if is_late {
+            stamps.expect(begun)?;
+        }
         Leaf::new(disk, self.path, self.role, stamps)
     }
 }
@@ -104,7 +107,7 @@ impl Leaf {
         role: Role,
         stamps: &Stamps,
     ) -> Result<Self> {
-        stamps.found(&path, Stamp(disk.stamp()))?;
+        stamps.settle(&path, Stamp(disk.stamp()))?;
         if !step::left_out("tracked.change.expect") {
             stamps.expect(Stamp(disk.coming_stamp()))?;
         }
@@ -153,20 +156,23 @@ impl Leaf {
             .first_change
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let done = work(&self.disk);
+        let done = work(&self.disk).map_err(Error::from);
+        // Also a write that failed may have changed something, but a header that is not durable proves nothing.
+        let is_durable = !done.as_ref().is_err_and(Error::is_for_good);
         let stamp = self.disk.stamp();
-        if stamp == self.disk.coming_stamp() {
-            stamps.found(&self.path, Stamp(stamp))?;
+        if is_durable && stamp == self.disk.coming_stamp() {
+            if step::left_out("tracked.change.expect") {
+                stamps.expect(Stamp(stamp))?;
+            }
+            stamps.settle(&self.path, Stamp(stamp))?;
             self.changed.store(true, Ordering::Release);
         }
-        Ok(done?)
+        done
     }
 
     /// Tells the tracker which stamp the file will carry when it is closed. Nothing is written to the file yet.
     pub(crate) fn announce_close(&self, stamps: &Stamps, file_write: Guid) -> Result<Stamp> {
-        let now = Stamp(self.disk.stamp());
-        stamps.found(&self.path, now)?;
-        let last = with_file_write(now, file_write.0);
+        let last = with_file_write(Stamp(self.disk.stamp()), file_write.0);
         if !step::left_out("tracked.close.expect") {
             stamps.expect(last)?;
         }
@@ -176,7 +182,10 @@ impl Leaf {
     /// Closes the file, as announced.
     pub(crate) fn close(self, stamps: &Stamps, file_write: Guid, last: Stamp) -> Result<()> {
         self.disk.close(file_write)?;
-        stamps.found(&self.path, last)
+        if step::left_out("tracked.close.expect") {
+            stamps.expect(last)?;
+        }
+        stamps.settle(&self.path, last)
     }
 }
 

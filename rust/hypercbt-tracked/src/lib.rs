@@ -10,8 +10,8 @@
 //!
 //! Two things can go wrong between a disk and its tracker, and both must not: the tracker may take a power cut for
 //! an edit behind its back (then everything is compared for nothing), or an edit for a power cut (then a change
-//! is missed). What tells them apart is the *stamp* of the file that the guest writes to, its FileWriteGuid and
-//! DataWriteGuid. The tracker holds durably which stamp the file has, and which one it will have next, **before**
+//! is missed). What tells them apart is the *stamp* of the file that the guest writes to, its `FileWriteGuid` and
+//! `DataWriteGuid`. The tracker holds durably which stamp the file has, and which one it will have next, **before**
 //! the header that carries it is written; any other stamp is somebody else's. [`stamps`](self) has the protocol.
 //!
 //! A checkpoint changes which file is the leaf. At every moment of it the folder alone tells the state: no

@@ -2,7 +2,7 @@
 
 use hypercbt_extent::Extents;
 use hypercbt_file::step;
-use hypercbt_rct::{RctId, Stats};
+use hypercbt_rct::{RctId, Recovered, Stats};
 
 use crate::leaf::Leaf;
 use crate::{Error, Result, TrackedDisk, Tracking};
@@ -63,6 +63,11 @@ impl TrackedDisk {
     /// Writes the `.rct` file back now, so that a crash makes less of the answer coarse.
     pub fn flush_tracking(&self) -> Result<()> {
         Ok(self.stamps.tracker.flush()?)
+    }
+
+    /// What the tracker could build on when the disk was opened.
+    pub fn recovered(&self) -> Recovered {
+        self.stamps.tracker.recovered()
     }
 
     /// What tracking has cost so far.

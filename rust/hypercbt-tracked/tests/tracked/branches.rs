@@ -1,0 +1,194 @@
+//! Files that were changed, replaced or thrown away while nobody tracked them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hypercbt_extent::DiskOffset;
+use hypercbt_file::FileSystem;
+use hypercbt_powercut::SimFiles;
+use hypercbt_rct::Lost;
+use hypercbt_tracked::{Error, TrackedDisk, Tracking};
+use hypercbt_vhdx::{Guid, Guids, OpenOptions, Opening};
+
+use crate::support::{BASE, CHECKPOINT, KIB, MRT, RCT, SECTOR, open, opened, random, read, write};
+
+fn is_changed(disk: &TrackedDisk) -> bool {
+    matches!(disk.tracking(), Tracking::Lost(Lost::DiskChanged { .. }))
+}
+
+/// Takes a file back to what it was in an older state of the machine.
+fn restore(files: &SimFiles, older: &SimFiles, path: &str) -> SimFiles {
+    let mut state = files.now();
+    match older.now().read(Path::new(path)) {
+        Some(bytes) => state.put(path, bytes),
+        None => state.remove(path),
+    }
+    SimFiles::from_state(&state)
+}
+
+fn copy(files: &SimFiles) -> SimFiles {
+    SimFiles::from_state(&files.now())
+}
+
+#[test]
+fn a_child_that_was_thrown_away_takes_its_ids_with_it() {
+    for clean in [true, false] {
+        let (files, disk) = opened();
+        write(&disk, 0, 1).unwrap();
+        let before = disk.freeze().unwrap().id;
+        write(&disk, 0, 2).unwrap();
+        let inside = disk.seal().unwrap();
+        if clean {
+            disk.close().unwrap();
+        } else {
+            drop(disk);
+        }
+        files.remove(Path::new(CHECKPOINT)).unwrap();
+        let disk = open(&files, 2).unwrap();
+        assert!(is_changed(&disk));
+        assert_eq!(read(&disk, 0), 1);
+        for id in [before, inside] {
+            let refused = disk.changes_since(&id);
+            assert!(matches!(refused, Err(Error::TrackingLost { .. })));
+        }
+    }
+}
+
+#[test]
+fn an_edit_behind_the_trackers_back_is_noticed() {
+    let (files, disk) = opened();
+    let id = disk.seal().unwrap();
+    disk.close().unwrap();
+    let machine: Arc<dyn FileSystem> = Arc::new(files.clone());
+    let opening = Opening::new(machine, Path::new(BASE), &OpenOptions::default()).unwrap();
+    let guids = Guids {
+        file_write: Guid([1; 16]),
+        data_write: Guid([2; 16]),
+        log: Guid([3; 16]),
+    };
+    let editor = opening.begin(&guids).unwrap();
+    editor.write_at(DiskOffset(0), &[5; SECTOR]).unwrap();
+    editor.close(Guid([4; 16])).unwrap();
+    let disk = open(&files, 2).unwrap();
+    assert!(is_changed(&disk));
+    assert!(matches!(
+        disk.changes_since(&id),
+        Err(Error::TrackingLost { .. })
+    ));
+    // From here on it is tracked again.
+    let id = disk.seal().unwrap();
+    write(&disk, 0, 6).unwrap();
+    disk.close().unwrap();
+    let disk = open(&files, 3).unwrap();
+    assert_eq!(*disk.tracking(), Tracking::Continued);
+    assert!(!disk.changes_since(&id).unwrap().is_empty());
+}
+
+#[test]
+fn an_older_copy_of_the_file_is_noticed() {
+    let (files, disk) = opened();
+    write(&disk, 0, 1).unwrap();
+    disk.close().unwrap();
+    let older = copy(&files);
+    let disk = open(&files, 2).unwrap();
+    write(&disk, 0, 2).unwrap();
+    disk.close().unwrap();
+    let disk = open(&restore(&files, &older, BASE), 3).unwrap();
+    assert!(is_changed(&disk));
+}
+
+#[test]
+fn a_copy_from_before_the_first_change_of_a_session_is_noticed() {
+    // The change was made, and an id was sealed that knows of it; then the file is as before.
+    let (files, disk) = opened();
+    let older = copy(&files);
+    write(&disk, 0, 1).unwrap();
+    disk.flush().unwrap();
+    let id = disk.seal().unwrap();
+    drop(disk);
+    let disk = open(&restore(&files, &older, BASE), 2).unwrap();
+    assert_eq!(read(&disk, 0), 0);
+    assert!(is_changed(&disk), "{:?}", disk.tracking());
+    assert!(disk.changes_since(&id).is_err());
+}
+
+#[test]
+fn a_closed_file_that_is_put_back_as_it_was_open_is_noticed() {
+    let (files, disk) = opened();
+    write(&disk, 0, 1).unwrap();
+    disk.flush().unwrap();
+    let older = copy(&files);
+    write(&disk, 64 * KIB, 2).unwrap();
+    disk.close().unwrap();
+    let disk = open(&restore(&files, &older, BASE), 2).unwrap();
+    assert!(is_changed(&disk));
+}
+
+#[test]
+fn tracker_files_of_an_older_state_are_noticed() {
+    let (files, disk) = opened();
+    write(&disk, 0, 1).unwrap();
+    disk.close().unwrap();
+    let older = copy(&files);
+    let disk = open(&files, 2).unwrap();
+    let id = disk.seal().unwrap();
+    write(&disk, 0, 2).unwrap();
+    disk.close().unwrap();
+    let files = restore(&restore(&files, &older, RCT), &older, MRT);
+    let disk = open(&files, 3).unwrap();
+    assert!(matches!(disk.tracking(), Tracking::Lost(_)));
+    assert!(disk.changes_since(&id).is_err());
+}
+
+#[test]
+fn a_lost_rct_file_makes_the_answer_coarse_and_not_wrong() {
+    let (files, disk) = opened();
+    let id = disk.seal().unwrap();
+    write(&disk, 20 * KIB, 7).unwrap();
+    disk.close().unwrap();
+    files.remove(Path::new(RCT)).unwrap();
+    let disk = open(&files, 2).unwrap();
+    assert_eq!(*disk.tracking(), Tracking::Continued);
+    let changed = disk.changes_since(&id).unwrap();
+    assert_eq!(changed.total().0, 64 * KIB);
+    assert!(changed.contains(DiskOffset(20 * KIB)));
+}
+
+#[test]
+fn a_base_that_was_written_to_while_it_was_frozen_is_refused() {
+    let (files, disk) = opened();
+    disk.freeze().unwrap();
+    write(&disk, 0, 2).unwrap();
+    disk.close().unwrap();
+    let machine: Arc<dyn FileSystem> = Arc::new(files.clone());
+    let opening = Opening::new(machine, Path::new(BASE), &OpenOptions::default()).unwrap();
+    let guids = Guids {
+        file_write: Guid([1; 16]),
+        data_write: Guid([2; 16]),
+        log: Guid([3; 16]),
+    };
+    let editor = opening.begin(&guids).unwrap();
+    editor.write_at(DiskOffset(0), &[5; SECTOR]).unwrap();
+    editor.close(Guid([4; 16])).unwrap();
+    let before = files.now().digest();
+    let refused = open(&files, 2);
+    assert!(matches!(
+        refused,
+        Err(Error::Disk(hypercbt_vhdx::Error::WrongParent { .. }))
+    ));
+    assert_eq!(files.now().digest(), before);
+}
+
+#[test]
+fn what_an_older_copy_of_everything_holds_is_whole() {
+    let (files, disk) = opened();
+    let id = disk.seal().unwrap();
+    write(&disk, 0, 1).unwrap();
+    disk.close().unwrap();
+    let older = copy(&files);
+    let machine: Arc<dyn FileSystem> = Arc::new(older);
+    let options = crate::support::options();
+    let disk = TrackedDisk::open(machine, Path::new(BASE), &options, random(9)).unwrap();
+    assert_eq!(*disk.tracking(), Tracking::Continued);
+    assert!(!disk.changes_since(&id).unwrap().is_empty());
+}
