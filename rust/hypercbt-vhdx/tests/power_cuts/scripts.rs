@@ -43,28 +43,32 @@ fn mixed(disk: Disk, seed: u64) -> Teller {
     teller
 }
 
-fn story(kind: Kind, sector_bytes: u64, seed: u64, name: &str) -> Story {
+/// The name of a mixed story, its disk, and where its chance begins.
+type Mixed = (&'static str, Kind, u64, u64);
+
+const FIXED: Mixed = ("fixed", Kind::Fixed, 512, 3);
+const DYNAMIC: Mixed = ("dynamic", Kind::Dynamic, 512, 4);
+const DYNAMIC_4096: Mixed = ("dynamic, 4096", Kind::Dynamic, 4096, 5);
+const CHILD: Mixed = ("child", Kind::Child, 512, 6);
+const CHILD_4096: Mixed = ("child, 4096", Kind::Child, 4096, 7);
+
+fn story((name, kind, sector_bytes, seed): Mixed, round: u64) -> Story {
+    let seed = seed + 1000 * round;
     mixed(Disk::small(kind, sector_bytes), seed).end(name)
 }
 
-pub(crate) fn fixed() -> Story {
-    story(Kind::Fixed, 512, 3, "fixed")
+/// Other rows of everything, other ones each round.
+pub(crate) fn round(round: u64) -> Vec<Story> {
+    let all = [FIXED, DYNAMIC, DYNAMIC_4096, CHILD, CHILD_4096];
+    all.map(|mixed| story(mixed, round)).into()
 }
 
 pub(crate) fn dynamic() -> Story {
-    story(Kind::Dynamic, 512, 4, "dynamic")
-}
-
-pub(crate) fn dynamic_4096() -> Story {
-    story(Kind::Dynamic, 4096, 5, "dynamic, 4096")
+    story(DYNAMIC, 0)
 }
 
 pub(crate) fn child() -> Story {
-    story(Kind::Child, 512, 6, "child")
-}
-
-pub(crate) fn child_4096() -> Story {
-    story(Kind::Child, 4096, 7, "child, 4096")
+    story(CHILD, 0)
 }
 
 /// Room is given up and used again, by blocks and by a sector bitmap.
