@@ -14,6 +14,7 @@ use crate::{DiskFile, Entry, FileOffset, FileSystem, ReadAt, holes, room};
 #[derive(Debug)]
 pub struct LocalFile {
     file: File,
+    is_locked: bool,
 }
 
 impl LocalFile {
@@ -26,13 +27,16 @@ impl LocalFile {
         if !file.metadata()?.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Ok(Self { file })
+        Ok(file.into())
     }
 
     /// Keeps other writers out; the lock goes when the file is closed, also by a crash.
     fn locked(file: File) -> io::Result<Self> {
         match file.try_lock() {
-            Ok(()) => Ok(Self { file }),
+            Ok(()) => Ok(Self {
+                file,
+                is_locked: true,
+            }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -41,7 +45,21 @@ impl LocalFile {
 
 impl From<File> for LocalFile {
     fn from(file: File) -> Self {
-        Self { file }
+        Self {
+            file,
+            is_locked: false,
+        }
+    }
+}
+
+/// A program that another thread is just starting has all our files for a moment, and closing ours would leave the
+/// lock with it: the next to open the file would find it in use.
+impl Drop for LocalFile {
+    fn drop(&mut self) {
+        if self.is_locked {
+            // Closing the file is the second try.
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -264,6 +282,17 @@ mod tests {
         assert!(LocalFiles.open_to_read(&path).is_ok());
         drop(first);
         LocalFiles.open_to_write(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_goes_with_the_file_even_while_a_starting_program_has_it_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let file = LocalFiles.create_new(&path).unwrap();
+        let with_the_program = file.as_file().unwrap().try_clone().unwrap();
+        drop(file);
+        assert!(LocalFiles.open_to_write(&path).is_ok());
+        drop(with_the_program);
     }
 
     #[test]
