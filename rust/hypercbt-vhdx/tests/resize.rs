@@ -108,6 +108,21 @@ fn a_table_that_becomes_too_long_moves_and_the_blocks_stay() {
 }
 
 #[test]
+fn a_table_that_moves_into_room_that_blocks_gave_up_holds_nothing_of_theirs() {
+    let files = disk(NewKind::Dynamic, 64 * MIB);
+    let open_disk = begin(&files, DISK, 1);
+    write(&open_disk, 0, 6 * MIB, 0xEE);
+    open_disk.unmap(extent(0, 6 * MIB)).unwrap();
+    open_disk.flush().unwrap();
+    resize(&open_disk, 200 * GIB).unwrap();
+    open_disk.close(guid(0xB1)).unwrap();
+    assert_eq!(table(&files), (4 * MIB, 2 << 20));
+    let found = open(&files, DISK).unwrap();
+    assert!(found.allocated().is_empty());
+    assert_eq!(found.layers()[0].present_blocks, 0);
+}
+
+#[test]
 fn the_room_of_the_old_table_is_used_again_after_the_next_start() {
     let files = disk(NewKind::Dynamic, 64 * MIB);
     let open_disk = begin(&files, DISK, 1);
