@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cut::Cut;
@@ -45,7 +46,7 @@ impl Asked {
 pub struct Report {
     /// Different states that were looked at. One that may be found after several operations counts once.
     pub distinct: u64,
-    /// Looks: a state is checked anew for each operation after which it may be found, for more may be promised.
+    /// Looks: a state is checked anew for each operation after which it may be found, unless nothing more was promised.
     pub checked: u64,
     /// States that were made, equal ones included.
     pub drawn: u64,
@@ -66,6 +67,21 @@ pub struct Failure {
     pub seed: u64,
     /// What is wrong.
     pub why: String,
+}
+
+impl Report {
+    /// Both campaigns as one. A state that both met counts twice.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            distinct: self.distinct + other.distinct,
+            checked: self.checked + other.checked,
+            drawn: self.drawn + other.drawn,
+            seed: self.seed,
+            took: self.took + other.took,
+            failure: self.failure.or(other.failure),
+        }
+    }
 }
 
 /// One line for people.
@@ -102,67 +118,108 @@ struct Point {
     dry: u32,
 }
 
+/// What was looked at so far.
+struct Looks {
+    report: Report,
+    started: Instant,
+    states: HashSet<u128>,
+    /// With the number of promises that were given.
+    checked: HashSet<(usize, u128)>,
+    promises: Arc<[usize]>,
+}
+
+impl Looks {
+    fn new(history: &History, seed: u64) -> Self {
+        Self {
+            report: Report {
+                distinct: 0,
+                checked: 0,
+                drawn: 0,
+                seed,
+                took: Duration::ZERO,
+                failure: None,
+            },
+            started: Instant::now(),
+            states: HashSet::new(),
+            checked: HashSet::new(),
+            promises: Arc::clone(&history.promises),
+        }
+    }
+
+    /// Counts a state. False if it was looked at before with the same promises.
+    fn is_new(&mut self, at: usize, state: &State) -> bool {
+        self.report.drawn += 1;
+        let promised = match &*self.promises {
+            [] => at,
+            promises => promises.partition_point(|&from| from <= at),
+        };
+        let digest = state.digest();
+        let new = self.checked.insert((promised, digest));
+        self.report.checked += u64::from(new);
+        self.report.distinct += u64::from(self.states.insert(digest));
+        new
+    }
+
+    /// Visits the points in turn, each in a new order.
+    fn visit(
+        mut self,
+        history: &History,
+        distinct: u64,
+        mut check: impl FnMut(&mut Self, usize, &State) -> Result<(), String>,
+    ) -> Report {
+        let mut random = Random::new(self.report.seed, 0);
+        let mut points: Vec<Point> = (history.first..=history.len()).map(Point::new).collect();
+        'all: for round in 0_u64.. {
+            random.shuffle(&mut points);
+            for point in &mut points {
+                if self.report.distinct >= distinct {
+                    break 'all;
+                }
+                let cut = point.cut(history);
+                for (seed, plan) in point.draw(&cut, round, &mut random) {
+                    let state = cut.state(&plan);
+                    if !self.is_new(point.at, &state) {
+                        point.dry += 1;
+                        continue;
+                    }
+                    point.dry = 0;
+                    if let Err(why) = check(&mut self, point.at, &state) {
+                        let at = point.at;
+                        self.report.failure = Some(Failure { at, seed, why });
+                        break 'all;
+                    }
+                }
+                point.put_back(cut, history);
+            }
+            points.retain(|point| !point.is_exhausted());
+            if points.is_empty() {
+                break;
+            }
+        }
+        self.report.took = self.started.elapsed();
+        self.report
+    }
+}
+
 /// Checks states of a history until `distinct` different ones were looked at, there seem to be no more, or one is wrong.
 ///
 /// The points at which power may go are visited in turn, in an order that changes: extremes first, then
 /// states drawn by chance. `check` is told after how many operations power went, so it knows what was promised then.
+/// A state that may be found after several operations is checked for each of them, unless
+/// [`History::with_promises`] says that nothing was promised between.
 pub fn campaign(
     history: &History,
     seed: u64,
     distinct: u64,
     mut check: impl FnMut(usize, &State) -> Result<(), String>,
 ) -> Report {
-    let started = Instant::now();
-    let mut report = Report {
-        distinct: 0,
-        checked: 0,
-        drawn: 0,
-        seed,
-        took: Duration::ZERO,
-        failure: None,
-    };
-    let mut random = Random::new(seed, 0);
-    let mut states = HashSet::new();
-    let mut looks = HashSet::new();
-    let mut points: Vec<Point> = (0..=history.len()).map(Point::new).collect();
-    'all: for round in 0_u64.. {
-        random.shuffle(&mut points);
-        for point in &mut points {
-            if report.distinct >= distinct {
-                break 'all;
-            }
-            let cut = point.cut(history);
-            for (seed, plan) in point.draw(&cut, round, &mut random) {
-                let state = cut.state(&plan);
-                report.drawn += 1;
-                let digest = state.digest();
-                if !looks.insert((point.at, digest)) {
-                    point.dry += 1;
-                    continue;
-                }
-                point.dry = 0;
-                report.checked += 1;
-                report.distinct += u64::from(states.insert(digest));
-                if let Err(why) = check(point.at, &state) {
-                    let at = point.at;
-                    report.failure = Some(Failure { at, seed, why });
-                    break 'all;
-                }
-            }
-            point.put_back(cut, history);
-        }
-        points.retain(|point| !point.is_exhausted());
-        if points.is_empty() {
-            break;
-        }
-    }
-    report.took = started.elapsed();
-    report
+    let looks = Looks::new(history, seed);
+    looks.visit(history, distinct, |_, at, state| check(at, state))
 }
 
 /// As [`campaign`], and power goes during the recovery too: `recover` starts from each state on a machine of its
 /// own, repairs what it must, and says whether everything promised is there. What it wrote meanwhile is cut in turn,
-/// in a few places, and recovered again.
+/// in a few places, and recovered again. Those states count too.
 pub fn campaign_with_recoveries(
     history: &History,
     seed: u64,
@@ -171,28 +228,24 @@ pub fn campaign_with_recoveries(
 ) -> Report {
     /// States of each recovery.
     const CUTS: u64 = 2;
-    let mut second = (HashSet::new(), 0, 0);
     let mut random = Random::new(seed, 1);
-    let mut report = campaign(history, seed, distinct, |at, state| {
+    let looks = Looks::new(history, seed);
+    looks.visit(history, distinct, |looks, at, state| {
         let files = SimFiles::from_state(state);
         recover(at, &files)?;
         let recovery = files.history();
         for _ in 0..if recovery.is_empty() { 0 } else { CUTS } {
             let cut_at = random.index(recovery.len() + 1);
+            // One of the first extremes, or any.
             let of = random.next() >> random.pick(&[1, 61]);
             let state = recovery.state(cut_at, of);
-            second.2 += 1;
-            if second.0.insert((at, state.digest())) {
-                second.1 += 1;
+            if looks.is_new(at, &state) {
                 recover(at, &SimFiles::from_state(&state))
                     .map_err(|why| format!("the recovery cut at state({cut_at}, {of}): {why}"))?;
             }
         }
         Ok(())
-    });
-    report.checked += second.1;
-    report.drawn += second.2;
-    report
+    })
 }
 
 impl Point {

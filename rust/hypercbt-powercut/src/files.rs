@@ -1,8 +1,9 @@
 //! The machine: a file system in memory that records what is done to it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,8 @@ use crate::volume::{FileId, Names, Node, Op, Volume};
 #[derive(Debug, Clone)]
 pub struct SimFiles {
     machine: Arc<Mutex<Machine>>,
+    /// The process that sees the machine through this is killed after so many operations.
+    killed_after: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,8 @@ impl SimFiles {
         let history = History {
             ops: Arc::default(),
             kept: Arc::new(vec![volume.clone()]),
+            first: 0,
+            promises: Arc::default(),
         };
         let machine = Machine {
             volume,
@@ -64,6 +69,18 @@ impl SimFiles {
         };
         Self {
             machine: Arc::new(Mutex::new(machine)),
+            killed_after: None,
+        }
+    }
+
+    /// The same machine for a process that is killed when `ops` operations were recorded: from then on nothing
+    /// happens that it asks for, and all its calls fail. What it has written stays, unsynced, until power goes.
+    /// Its locks go when its files are dropped.
+    #[must_use]
+    pub fn killed_after(&self, ops: usize) -> Self {
+        Self {
+            machine: Arc::clone(&self.machine),
+            killed_after: Some(ops),
         }
     }
 
@@ -95,6 +112,15 @@ impl SimFiles {
             names: Arc::clone(&machine.volume.names),
             contents: files.map(|file| Arc::clone(&file.seen)).collect(),
         }
+    }
+
+    /// The machine, for a process that has not been killed.
+    pub(crate) fn alive(&self) -> io::Result<MutexGuard<'_, Machine>> {
+        let machine = self.lock();
+        if self.killed_after.is_some_and(|ops| machine.ops() >= ops) {
+            return Err(io::Error::other("the process was killed"));
+        }
+        Ok(machine)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Machine> {
@@ -161,7 +187,7 @@ impl Machine {
 impl FileSystem for SimFiles {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let path = normal(path);
-        let mut machine = self.lock();
+        let mut machine = self.alive()?;
         let name = Name::from(path.clone());
         machine.free(&name)?;
         machine.faults.check(Call::Create, &[&path])?;
@@ -174,7 +200,7 @@ impl FileSystem for SimFiles {
 
     fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let path = normal(path);
-        let mut machine = self.lock();
+        let mut machine = self.alive()?;
         let file = machine.file(&path)?;
         if !machine.locks.insert(file) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -185,13 +211,13 @@ impl FileSystem for SimFiles {
 
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
         let path = normal(path);
-        let file = self.lock().file(&path)?;
+        let file = self.alive()?.file(&path)?;
         Ok(Arc::new(Handle::new(self.clone(), path, file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (normal(from), normal(to));
-        let mut machine = self.lock();
+        let mut machine = self.alive()?;
         let file = machine.file(&from)?;
         let name = Name::from(to.clone());
         machine.in_folder(&name)?;
@@ -212,7 +238,7 @@ impl FileSystem for SimFiles {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (normal(from), normal(to));
-        let mut machine = self.lock();
+        let mut machine = self.alive()?;
         let file = machine.file(&from)?;
         let name = Name::from(to.clone());
         machine.free(&name)?;
@@ -223,7 +249,7 @@ impl FileSystem for SimFiles {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let path = normal(path);
-        let mut machine = self.lock();
+        let mut machine = self.alive()?;
         machine.file(&path)?;
         machine.faults.check(Call::Remove, &[&path])?;
         machine.perform(Op::Remove(Name::from(path)));
@@ -232,7 +258,7 @@ impl FileSystem for SimFiles {
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
         let path = normal(path);
-        let mut machine = self.lock();
+        let mut machine = self.alive()?;
         let name = Name::from(path.clone());
         machine.free(&name)?;
         machine.faults.check(Call::Create, &[&path])?;
@@ -242,7 +268,7 @@ impl FileSystem for SimFiles {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let path = normal(path);
-        let mut machine = self.lock();
+        let mut machine = self.alive()?;
         if machine.node(&path)? != Node::Folder {
             return Err(io::ErrorKind::NotADirectory.into());
         }
@@ -259,11 +285,20 @@ impl FileSystem for SimFiles {
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
         let path = normal(path);
-        let machine = self.lock();
+        let machine = self.alive()?;
         if machine.node(&path)? != Node::Folder {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let names = machine.volume.names.iter();
+        // All below a folder stand together.
+        let mut below: OsString = path.clone();
+        if below != "/" {
+            below.push("/");
+        }
+        let names = machine
+            .volume
+            .names
+            .range::<OsStr, _>((Bound::Excluded(&*below), Bound::Unbounded));
+        let names = names.take_while(|(name, _)| name.is_below(&below));
         let inside = names.filter(|(name, _)| name.folder() == Some(&path));
         let entries = inside.map(|(name, node)| machine.entry(name, *node));
         Ok(entries.collect())
@@ -271,7 +306,7 @@ impl FileSystem for SimFiles {
 
     fn entry(&self, path: &Path) -> io::Result<Entry> {
         let name = Name::new(path);
-        let machine = self.lock();
+        let machine = self.alive()?;
         let node = machine.node(std::borrow::Borrow::borrow(&name))?;
         Ok(machine.entry(&name, node))
     }

@@ -39,7 +39,7 @@ impl Drop for Writer {
 
 impl ReadAt for Handle {
     fn read_exact_at(&self, buf: &mut [u8], at: FileOffset) -> io::Result<()> {
-        let mut machine = self.files.lock();
+        let mut machine = self.files.alive()?;
         machine.faults.check(Call::Read, &[&self.path])?;
         let content = &machine.volume.file(self.file).seen;
         let end = at.0.checked_add(buf.len() as u64);
@@ -51,12 +51,12 @@ impl ReadAt for Handle {
     }
 
     fn len(&self) -> io::Result<ByteLen> {
-        let machine = self.files.lock();
+        let machine = self.files.alive()?;
         Ok(ByteLen(machine.volume.file(self.file).seen.len()))
     }
 
     fn data_extents(&self) -> io::Result<Extents> {
-        let machine = self.files.lock();
+        let machine = self.files.alive()?;
         let pages = machine.volume.file(self.file).seen.pages();
         let extents =
             pages.filter_map(|page| Extent::between(DiskOffset(page.start), DiskOffset(page.end)));
@@ -86,7 +86,7 @@ impl DiskFile for Writer {
         let end = at.0.checked_add(bytes.len() as u64);
         end.filter(|&end| i64::try_from(end).is_ok())
             .ok_or(io::ErrorKind::FileTooLarge)?;
-        let mut machine = self.0.files.lock();
+        let mut machine = self.0.files.alive()?;
         let checked = machine.faults.check(Call::Write, &[&self.0.path]);
         let shown = match checked {
             Ok(()) => bytes.len(),
@@ -103,7 +103,7 @@ impl DiskFile for Writer {
 
     fn set_len(&self, len: ByteLen) -> io::Result<()> {
         i64::try_from(len.0).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let mut machine = self.0.files.lock();
+        let mut machine = self.0.files.alive()?;
         let checked = machine.faults.check(Call::SetLen, &[&self.0.path]);
         let change = Change::SetLen {
             len: len.0,
@@ -114,7 +114,7 @@ impl DiskFile for Writer {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut machine = self.0.files.lock();
+        let mut machine = self.0.files.alive()?;
         let checked = machine.faults.check(Call::Sync, &[&self.0.path]);
         machine.perform(match checked {
             Ok(()) => Op::Sync(self.0.file),

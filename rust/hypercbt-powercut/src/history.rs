@@ -15,6 +15,10 @@ pub struct History {
     pub(crate) ops: Arc<Vec<Op>>,
     /// Before operation 0, 32, 64, …
     pub(crate) kept: Arc<Vec<Volume>>,
+    /// Where a campaign begins.
+    pub(crate) first: usize,
+    /// Where what must hold changes; none: with each operation.
+    pub(crate) promises: Arc<[usize]>,
 }
 
 impl History {
@@ -26,6 +30,29 @@ impl History {
     /// Whether nothing was done.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
+    }
+
+    /// The same history, of which a [`campaign`](crate::campaign) looks only at what power leaves after `ops`
+    /// operations or more.
+    #[must_use]
+    pub fn after(&self, ops: usize) -> Self {
+        let first = ops.min(self.len());
+        Self {
+            first,
+            ..self.clone()
+        }
+    }
+
+    /// The same history, and what must hold after a cut changes only with these operations, each the first of which it holds:
+    /// between two of them a [`campaign`](crate::campaign) checks a state once.
+    #[must_use]
+    pub fn with_promises(&self, from: impl IntoIterator<Item = usize>) -> Self {
+        let mut promises: Vec<usize> = from.into_iter().chain([0]).collect();
+        promises.sort_unstable();
+        Self {
+            promises: promises.into(),
+            ..self.clone()
+        }
     }
 
     /// One state in which the disk may be if power goes after the first `at` operations. `seed` draws it; 0, 1, 2

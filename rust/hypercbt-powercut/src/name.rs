@@ -11,6 +11,8 @@ use crate::content::hash;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name {
     text: Arc<OsStr>,
+    /// Kept, for taking a path apart takes long.
+    folder: Option<Arc<OsStr>>,
     hash: u128,
 }
 
@@ -26,8 +28,13 @@ impl Name {
 
     /// The folder that has this name in it; none for the root.
     pub(crate) fn folder(&self) -> Option<&OsStr> {
-        let path = Path::new(&*self.text);
-        path.parent().map(Path::as_os_str)
+        self.folder.as_deref()
+    }
+
+    /// Whether it begins with this, which ends with a `/`.
+    pub(crate) fn is_below(&self, folder: &OsStr) -> bool {
+        let text = self.text.as_encoded_bytes();
+        text.starts_with(folder.as_encoded_bytes())
     }
 
     /// The last part.
@@ -44,8 +51,12 @@ impl Name {
 impl From<OsString> for Name {
     fn from(text: OsString) -> Self {
         let hash = hash(text.as_encoded_bytes());
+        let folder = Path::new(&text)
+            .parent()
+            .map(|folder| folder.as_os_str().into());
         Self {
             text: text.into(),
+            folder,
             hash,
         }
     }

@@ -66,6 +66,8 @@ pub(crate) struct Pending<T> {
 pub(crate) struct File {
     pub(crate) durable: Arc<Content>,
     pub(crate) seen: Arc<Content>,
+    /// How long it may be found at most.
+    longest: u64,
     pub(crate) pending: Vec<Pending<FileChange>>,
 }
 
@@ -75,6 +77,8 @@ pub(crate) struct FileChange {
     /// How long the file seemed before and after.
     pub(crate) old_len: u64,
     pub(crate) new_len: u64,
+    /// How long it may have been found at most, before.
+    longest: u64,
 }
 
 /// What becomes of one or two names, all at once.
@@ -100,6 +104,7 @@ impl Volume {
             Arc::new(File {
                 durable: Arc::clone(content),
                 seen: Arc::clone(content),
+                longest: content.len(),
                 pending: Vec::new(),
             })
         });
@@ -199,13 +204,15 @@ impl File {
         let seen = Arc::make_mut(&mut self.seen);
         change.apply_seen(seen);
         let new_len = seen.len();
-        let change = change.clone();
+        let change = FileChange {
+            change: change.clone(),
+            old_len,
+            new_len,
+            longest: self.longest,
+        };
+        self.longest = self.longest.max(change.full_len());
         self.pending.push(Pending {
-            change: FileChange {
-                change,
-                old_len,
-                new_len,
-            },
+            change,
             op,
             forsaken: false,
             durable: false,
@@ -220,6 +227,7 @@ impl File {
         } else {
             self.pending.clear();
             self.durable = Arc::clone(&self.seen);
+            self.longest = self.seen.len();
         }
     }
 }
@@ -236,11 +244,12 @@ impl Change {
 }
 
 impl FileChange {
-    /// The bytes that are changed: written, or cut off and thereby zero.
+    /// The bytes that are changed: written, or cut off and thereby zero, whether or not an earlier change has cut
+    /// them off.
     pub(crate) fn range(&self) -> Range<u64> {
         match &self.change {
             Change::Write { at, bytes, .. } => *at..at + bytes.len() as u64,
-            Change::SetLen { len, .. } => (*len).min(self.old_len)..self.old_len,
+            Change::SetLen { len, .. } => (*len).min(self.longest)..self.longest,
         }
     }
 

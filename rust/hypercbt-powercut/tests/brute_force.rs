@@ -355,7 +355,7 @@ fn compare(steps: &[Do]) -> bool {
     for state in history.extremes(end) {
         take(&state);
     }
-    for seed in 0..1_000_000 {
+    for seed in 0..5_000_000 {
         if take(&history.state(end, seed << 20)) {
             return true;
         }
@@ -383,6 +383,25 @@ fn what_is_drawn_is_legal_and_all_that_is_legal_is_drawn() {
         "only {} were short enough",
         compared.get()
     );
+}
+
+#[test]
+fn what_survives_of_a_second_cut_takes_what_the_first_one_took() {
+    let write = Do::Write {
+        file: 0,
+        at: 0,
+        len: 512,
+    };
+    let steps = [
+        Do::SyncFolder {
+            folder: 0,
+            fails: false,
+        },
+        write,
+        Do::SetLen { file: 0, len: 500 },
+        Do::SetLen { file: 0, len: 100 },
+    ];
+    assert!(compare(&steps));
 }
 
 #[test]

@@ -52,6 +52,21 @@ fn a_second_writer_is_kept_out_until_the_first_is_gone_or_the_machine_starts_aga
 }
 
 #[test]
+fn a_killed_process_leaves_what_it_wrote_and_does_nothing_more() {
+    let files = SimFiles::new();
+    let process = files.killed_after(2);
+    let file = process.create_new(path("/f")).unwrap();
+    file.write_all_at(b"written", FileOffset(0)).unwrap();
+    file.write_all_at(b"not", FileOffset(0)).unwrap_err();
+    file.sync().unwrap_err();
+    process.remove(path("/f")).unwrap_err();
+    assert_eq!(files.ops(), 2);
+    drop(file);
+    files.open_to_write(path("/f")).unwrap().sync().unwrap();
+    assert_eq!(files.now().read(path("/f")).unwrap(), b"written");
+}
+
+#[test]
 fn a_fault_hits_its_call_and_path_after_so_many_and_so_often() {
     let files = SimFiles::new();
     let (f, g) = (
@@ -204,6 +219,37 @@ fn a_campaign_counts_a_state_once_checks_it_wherever_it_may_be_found_and_ends() 
     // "0", "1" and "2"; after 0, 1 and 2 operations there are 1, 2 and 3 of them.
     assert_eq!((report.distinct, report.checked), (3, 6));
     assert!(report.failure.is_none());
+}
+
+#[test]
+fn between_two_promises_a_state_is_checked_once() {
+    let (files, file) = with_file(b"0");
+    for byte in [b"1", b"2"] {
+        file.write_all_at(byte, FileOffset(0)).unwrap();
+    }
+    let history = files.history();
+    let checked = |promises: Vec<usize>| {
+        let history = history.with_promises(promises);
+        campaign(&history, 7, u64::MAX, |_, _| Ok(())).checked
+    };
+    assert_eq!(
+        (checked(vec![]), checked(vec![1]), checked(vec![1, 2])),
+        (3, 4, 6)
+    );
+}
+
+#[test]
+fn a_campaign_begins_where_it_is_told_to() {
+    let (files, file) = with_file(b"0");
+    for byte in [b"1", b"2"] {
+        file.write_all_at(byte, FileOffset(0)).unwrap();
+    }
+    let mut seen = BTreeSet::new();
+    let report = campaign(&files.history().after(2), 7, u64::MAX, |at, _| {
+        seen.insert(at);
+        Ok(())
+    });
+    assert_eq!((report.distinct, seen), (3, BTreeSet::from([2])));
 }
 
 #[test]
