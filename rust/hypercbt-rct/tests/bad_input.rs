@@ -1,6 +1,11 @@
 //! Files that are missing, damaged, old, new, or somebody else's: a typed error or too much, never too little.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests are tests too"
+)]
 
 mod common;
 
@@ -382,7 +387,8 @@ fn a_session_that_was_there_before_is_refused() {
 
 #[test]
 fn a_file_that_is_not_ours_is_neither_read_on_nor_written_nor_replaced() {
-    let contents: [&[u8]; 4] = [b"", b"rct", b"Microsoft's own", &[0; 100_000]];
+    let zeros = vec![0; 100_000];
+    let contents: [&[u8]; 4] = [b"", b"rct", b"Microsoft's own", &zeros];
     for (suffix, file) in [(".mrt", TrackerFile::Mrt), (".rct", TrackerFile::Rct)] {
         for foreign in contents {
             let (mut machine, ..) = crashed();

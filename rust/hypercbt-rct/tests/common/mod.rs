@@ -18,6 +18,7 @@ use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
 use hypercbt_powercut::{SimFiles, State};
 use hypercbt_rct::{DiskIdentity, Options, Result, Stamp, Tracker};
 
+pub mod gate;
 pub mod scenario;
 
 pub const GRAIN: u64 = 512;
