@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use hypercbt_file::step;
+
 use crate::{
     Error, IndexEntry, Location, PackName, RecordKind, Result, RunId, SegmentName, Storage,
     index::{self, Index, IndexedPlace, PageCache, Places},
@@ -89,6 +91,7 @@ impl Catalog {
         for error in damaged {
             catalog.discard(error)?;
         }
+        catalog.settle(&unindexed)?;
         catalog.index_packs(unindexed)?;
         Ok(catalog)
     }
@@ -209,6 +212,28 @@ impl Catalog {
                 .map_err(Error::storage("delete", name))?;
         }
         self.note(error);
+        Ok(())
+    }
+
+    /// Makes segments durable, and packs that none tells of: they may be of a run that was killed before it synced
+    /// their folders, and what is built on them now would fall with them when power goes. Packs that a segment
+    /// tells of were durable before it was written.
+    fn settle(&self, packs: &[(PackName, u64)]) -> Result<()> {
+        if self.writer.is_none() || step::left_out("repo.adopt.settle") {
+            return Ok(());
+        }
+        let segments = self.index.segments().into_iter();
+        let segments = segments.map(|segment| index::object_name(segment.name()));
+        let names = packs.iter().map(|&(pack, _)| name::pack(pack));
+        let folder = |name: &str| name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        let mut settled = HashSet::new();
+        for name in segments.chain(names) {
+            if settled.insert(folder(&name)) {
+                self.storage
+                    .settle(&name)
+                    .map_err(Error::storage("write", name))?;
+            }
+        }
         Ok(())
     }
 

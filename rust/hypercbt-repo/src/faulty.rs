@@ -27,7 +27,7 @@ pub enum Fault {
 /// One call, in the order in which they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// `begin`, `append`, `finish`, `create`, `read`, `len`, `list`, `delete` or `remove_unfinished`.
+    /// `begin`, `append`, `finish`, `create`, `read`, `len`, `list`, `settle`, `delete` or `remove_unfinished`.
     pub action: &'static str,
     /// The object, the folder, or the owner of the upload.
     pub name: String,
@@ -140,6 +140,11 @@ impl<S: Storage> Storage for FaultyStorage<S> {
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         call(&self.state, "list", folder, || {})?;
         self.inner.list(folder)
+    }
+
+    fn settle(&self, name: &str) -> io::Result<()> {
+        call(&self.state, "settle", name, || {})?;
+        self.inner.settle(name)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {

@@ -4,17 +4,21 @@
 //! exists, on every system and file system that has hard links, while a rename would replace. After the link
 //! the folder is synced, for a name is only durable with its folder. A file whose sync failed is dropped,
 //! never synced again: the system may have thrown the bytes away and report success the second time.
+//!
+//! What another process has made may be seen and not yet be durable: it may have been killed between the link
+//! and the sync. Who builds on it syncs its folder too.
 
 use std::{
     collections::{HashSet, VecDeque},
-    fs::{self, File},
-    io::{self, Write},
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use hypercbt_file::{DiskFile, FileOffset, FileSystem, LocalFiles, ReadAt, step};
 
 use crate::{Error, Result, Storage, Upload, name::UNFINISHED};
 
@@ -27,20 +31,28 @@ const DEEPEST: usize = 3;
 const EPERM: i32 = 1;
 
 /// A repository's objects as files in a folder. A clone is the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LocalStorage {
     root: Arc<Root>,
     open: Arc<Mutex<OpenFiles>>,
 }
 
 /// By name; the one used last is in front.
-type OpenFiles = VecDeque<(String, Arc<File>)>;
+type OpenFiles = VecDeque<(String, Arc<dyn ReadAt>)>;
 
 #[derive(Debug)]
 struct Root {
+    files: Arc<dyn FileSystem>,
     path: PathBuf,
     /// Folders that are known to be durable.
     folders: Mutex<HashSet<PathBuf>>,
+}
+
+impl fmt::Debug for LocalStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("LocalStorage");
+        shown.field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 impl LocalStorage {
@@ -49,27 +61,29 @@ impl LocalStorage {
     /// # Errors
     /// [`Error::AlreadyExists`] if anything lies in it.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::create_on(Arc::new(LocalFiles), path)
+    }
+
+    /// As [`LocalStorage::create`], on other files than this machine's.
+    pub fn create_on(files: Arc<dyn FileSystem>, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = Error::storage("create", path.display());
         let occupied = (|| {
-            if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
-                return Ok(true);
+            match files.entry(path) {
+                Ok(found) if found.is_folder => {}
+                Ok(_) => return Ok(true),
+                Err(_) => make_root(&*files, path)?,
             }
-            make_root(path)?;
-            for entry in fs::read_dir(path)? {
-                let entry = entry?.file_name();
-                if !HARMLESS.iter().any(|&harmless| entry == harmless) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
+            let found = files.list(path)?;
+            let harmless = |name| HARMLESS.iter().any(|&harmless| name == harmless);
+            Ok(!found.iter().all(|entry| harmless(&*entry.name)))
         })();
         match occupied {
             Err(source) => Err(failed(source)),
             Ok(true) => Err(Error::AlreadyExists {
                 place: path.display().to_string(),
             }),
-            Ok(false) => Ok(Self::at(path)),
+            Ok(false) => Ok(Self::at(files, path)),
         }
     }
 
@@ -78,9 +92,14 @@ impl LocalStorage {
     /// # Errors
     /// [`Error::NotARepository`] if there is none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_on(Arc::new(LocalFiles), path)
+    }
+
+    /// As [`LocalStorage::open`], on other files than this machine's.
+    pub fn open_on(files: Arc<dyn FileSystem>, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        match fs::metadata(path) {
-            Ok(found) if found.is_dir() => Ok(Self::at(path)),
+        match files.entry(path) {
+            Ok(found) if found.is_folder => Ok(Self::at(files, path)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::storage("open", path.display())(error))
             }
@@ -90,8 +109,9 @@ impl LocalStorage {
         }
     }
 
-    fn at(path: &Path) -> Self {
+    fn at(files: Arc<dyn FileSystem>, path: &Path) -> Self {
         let root = Root {
+            files,
             path: path.to_owned(),
             folders: Mutex::default(),
         };
@@ -102,7 +122,7 @@ impl LocalStorage {
     }
 
     /// The file of an object, opened now or kept from the last time.
-    fn file(&self, name: &str) -> io::Result<Arc<File>> {
+    fn file(&self, name: &str) -> io::Result<Arc<dyn ReadAt>> {
         let lock = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = {
             let mut open = lock();
@@ -111,7 +131,7 @@ impl LocalStorage {
         };
         let file = match kept {
             Some(file) => file,
-            None => Arc::new(File::open(self.root.file(name)?)?),
+            None => self.root.files.open_to_read(&self.root.file(name)?)?,
         };
         let mut open = lock();
         open.truncate(OPEN_FILES - 1);
@@ -134,17 +154,17 @@ impl Storage for LocalStorage {
     }
 
     fn read_exact_at(&self, name: &str, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        read_exact_at(&*self.file(name)?, buf, offset)
+        self.file(name)?.read_exact_at(buf, FileOffset(offset))
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
-        Ok(fs::metadata(self.root.file(name)?)?.len())
+        Ok(self.root.files.entry(&self.root.file(name)?)?.len.0)
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         let path = self.root.file(folder)?;
         let mut found = Vec::new();
-        list_into(&mut found, &path, folder, DEEPEST)?;
+        list_into(&mut found, &*self.root.files, &path, folder, DEEPEST)?;
         found.sort_unstable();
         Ok(found)
     }
@@ -155,7 +175,7 @@ impl Storage for LocalStorage {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(open, _)| open != name);
-        absent_is_fine(fs::remove_file(path))
+        absent_is_fine(self.root.files.remove(&path))
     }
 
     fn remove_unfinished(&self, owner: &str) -> io::Result<()> {
@@ -163,10 +183,15 @@ impl Storage for LocalStorage {
         let start = format!("{UNFINISHED}/{owner}-");
         for (name, _) in self.list(UNFINISHED)? {
             if name.starts_with(&start) {
-                absent_is_fine(fs::remove_file(self.root.file(&name)?))?;
+                absent_is_fine(self.root.files.remove(&self.root.file(&name)?))?;
             }
         }
         Ok(())
+    }
+
+    fn settle(&self, name: &str) -> io::Result<()> {
+        let path = self.root.file(name)?;
+        self.root.settle(path.parent().unwrap_or(&self.root.path))
     }
 }
 
@@ -188,9 +213,15 @@ impl Root {
         }
         let parent = folder.parent().unwrap_or(&self.path);
         self.make_folder(parent)?;
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => sync_folder(parent)?,
+        let left_out = match self.files.create_folder(folder) {
+            Ok(()) => step::left_out("repo.folder.sync"),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                step::left_out("repo.folder.sync_of_others")
+            }
+            Err(error) => return Err(error),
+        };
+        if !left_out {
+            self.files.sync_folder(parent)?;
         }
         self.folders
             .lock()
@@ -198,13 +229,24 @@ impl Root {
             .insert(folder.to_owned());
         Ok(())
     }
+
+    /// Makes durable what is seen in a folder, and its own name.
+    fn settle(&self, folder: &Path) -> io::Result<()> {
+        match self.files.sync_folder(folder) {
+            // Nothing is seen.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        self.make_folder(folder)
+    }
 }
 
 /// A file under `tmp/`, which goes when this is dropped.
 struct Temporary {
     root: Arc<Root>,
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Arc<dyn DiskFile>>,
+    len: u64,
 }
 
 impl Temporary {
@@ -217,12 +259,13 @@ impl Temporary {
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!("{owner}-{number}"));
-            match File::create_new(&path) {
+            match root.files.create_unlocked(&path) {
                 Ok(file) => {
                     return Ok(Self {
                         root,
                         path,
                         file: Some(file),
+                        len: 0,
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -231,33 +274,48 @@ impl Temporary {
         }
     }
 
-    /// Gives the synced file its name, if that is free.
+    /// Makes the file durable, then gives it its name, if that is free, then makes the name durable.
     fn link(&mut self, name: &str) -> io::Result<()> {
         let target = self.root.file(name)?;
-        if let Some(file) = self.file.take() {
-            file.sync_all()?;
-        } // and closed: Windows renames and removes only what is closed
         let folder = target.parent().unwrap_or(&self.root.path);
+        let file = self.file.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        if !step::left_out("repo.file.sync") {
+            file.sync()?;
+        }
+        drop(file); // Windows renames and removes only what is closed
         self.root.make_folder(folder)?;
-        match fs::hard_link(&self.path, &target) {
+        self.link_to(&target)?;
+        if !step::left_out("repo.name.sync") {
+            self.root.files.sync_folder(folder)?;
+        }
+        Ok(())
+    }
+
+    fn link_to(&self, target: &Path) -> io::Result<()> {
+        let files = &*self.root.files;
+        match files.link(&self.path, target) {
             // NFS repeats a request whose answer was lost, and then finds its own link.
             Err(error)
                 if error.kind() == io::ErrorKind::AlreadyExists
-                    && same_file(&self.path, &target) => {}
+                    && files.is_same_file(&self.path, target) =>
+            {
+                Ok(())
+            }
             // Linux says so of a file system without hard links; a folder that forbids says EACCES.
             Err(error) if cfg!(unix) && error.raw_os_error() == Some(EPERM) => {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+                Err(io::Error::new(io::ErrorKind::Unsupported, error))
             }
-            other => other?,
+            other => other,
         }
-        sync_folder(folder)
     }
 }
 
 impl Upload for Temporary {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let file = self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        file.write_all(bytes)
+        let file = self.file.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        file.write_all_at(bytes, FileOffset(self.len))?;
+        self.len += bytes.len() as u64;
+        Ok(())
     }
 
     fn finish(mut self: Box<Self>, name: &str) -> io::Result<()> {
@@ -265,7 +323,11 @@ impl Upload for Temporary {
             // The same bytes, for the name is their hash; but perhaps not yet durable under it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let target = self.root.file(name)?;
-                sync_folder(target.parent().unwrap_or(&self.root.path))
+                let folder = target.parent().unwrap_or(&self.root.path);
+                if step::left_out("repo.finish.sync_of_others") {
+                    return Ok(());
+                }
+                self.root.files.sync_folder(folder)
             }
             other => other,
         }
@@ -276,7 +338,7 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         self.file = None;
         // What cannot be removed now is removed with the run's other leavings.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.root.files.remove(&self.path);
     }
 }
 
@@ -299,44 +361,44 @@ fn check(name: &str) -> io::Result<()> {
 /// Adds the files in and below `path`. What has a foreign name, or goes meanwhile, is passed over.
 fn list_into(
     found: &mut Vec<(String, u64)>,
+    files: &dyn FileSystem,
     path: &Path,
     folder: &str,
     deepest: usize,
 ) -> io::Result<()> {
-    let entries = match fs::read_dir(path) {
+    let entries = match files.list(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
     for entry in entries {
-        let entry = entry?;
-        let name = match entry.file_name().to_str() {
+        let name = match entry.name.to_str() {
             Some(name) if check(name).is_ok() => format!("{folder}/{name}"),
             _ => continue,
         };
-        match fs::metadata(entry.path()) {
-            Ok(file) if file.is_file() => found.push((name, file.len())),
-            Ok(inner) if inner.is_dir() && deepest > 1 => {
-                list_into(found, &entry.path(), &name, deepest - 1)?;
-            }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if !entry.is_folder {
+            found.push((name, entry.len.0));
+        } else if deepest > 1 {
+            list_into(found, files, &path.join(&entry.name), &name, deepest - 1)?;
         }
     }
     Ok(())
 }
 
 /// Makes a folder and those above it, durably. Those that exist are somebody else's to sync.
-fn make_root(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+fn make_root(files: &dyn FileSystem, path: &Path) -> io::Result<()> {
+    if files.entry(path).is_ok_and(|found| found.is_folder) {
         return Ok(());
     }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    make_root(parent)?;
-    fs::create_dir(path)?;
-    sync_folder(parent)
+    make_root(files, parent)?;
+    files.create_folder(path)?;
+    if !step::left_out("repo.root.sync") {
+        files.sync_folder(parent)?;
+    }
+    Ok(())
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
@@ -344,60 +406,6 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buf, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !buf.is_empty() {
-        match file.seek_read(buf, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                buf = buf.get_mut(read..).unwrap_or_default();
-                offset += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?
-        .sync_all()
-        .map_err(|error| match error.kind() {
-            // What Linux says of a file system that does not sync folders, as some network mounts do not.
-            io::ErrorKind::InvalidInput => io::Error::new(io::ErrorKind::Unsupported, error),
-            _ => error,
-        })
-}
-
-/// Windows does not sync folders; NTFS journals the names.
-#[cfg(windows)]
-#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(unix)]
-fn same_file(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(windows)]
-fn same_file(_one: &Path, _other: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]

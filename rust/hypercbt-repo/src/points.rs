@@ -1,5 +1,7 @@
 //! The restore points of a repository: listing, finding, deleting, and fencing what will never become one.
 
+use hypercbt_file::step;
+
 use crate::{
     Baseline, Damage, Error, PointId, Repository, RestorePoint, Result, RunId, Storage, Timestamp,
     Tombstone,
@@ -66,11 +68,20 @@ impl Repository {
             Ok(_) => return Err(Error::PointNotFound { id: id.to_string() }),
             Err(error) => return Err(error),
         }
-        // The baseline first: cut off here, the point is whole and only slower to build on.
-        for name in [name::baseline(id), name::point(id)] {
+        // The baseline first, and for good: cut off here, the point is whole and only slower to build on.
+        let mut names = [name::baseline(id), name::point(id)];
+        if step::left_out("repo.delete.order") {
+            names.reverse();
+        }
+        for name in names {
             storage
                 .delete(&name)
                 .map_err(Error::storage("delete", &name))?;
+            if !step::left_out("repo.delete.settle") {
+                storage
+                    .settle(&name)
+                    .map_err(Error::storage("delete", &name))?;
+            }
         }
         self.remove_outlived_suspects()
     }

@@ -19,6 +19,8 @@ use std::{
     },
 };
 
+use hypercbt_file::step;
+
 use crate::{
     Base, Baseline, ChunkId, Closed, Error, Lease, NodeId, Outcome, PointId, Record, RecordKind,
     Repository, RestorePoint, Result, RunId, Storage, Suspect, Timestamp, View,
@@ -107,7 +109,9 @@ impl Repository {
             machine,
             bases: bases.collect(),
         };
-        object::create(storage, &name::lease(id), ObjectKind::Lease, &lease)?;
+        if !step::left_out("repo.lease") {
+            object::create(storage, &name::lease(id), ObjectKind::Lease, &lease)?;
+        }
         let catalog = Catalog::open(self.storage(), Some(id));
         let view = catalog.and_then(|catalog| View::new(self, catalog));
         let view = view.inspect_err(|_| {
@@ -191,25 +195,39 @@ impl Run {
     /// [`Error::Fenced`] if the run was declared dead meanwhile, [`Error::Unstored`] if a claimed chunk was
     /// not appended, [`Error::NodeLost`] if the root of a disk does not stand.
     pub fn commit(&mut self, mut point: RestorePoint) -> Result<RestorePoint> {
+        if step::left_out("repo.commit.order") {
+            self.create_point(&mut point)?;
+            self.flush_all(&point)?;
+        } else {
+            self.flush_all(&point)?;
+            self.create_point(&mut point)?;
+        }
+        self.committed = true;
+        Ok(point)
+    }
+
+    /// Makes durable all that the point refers to.
+    fn flush_all(&self, point: &RestorePoint) -> Result<()> {
         self.flush()?;
         self.packer.check_stored()?;
-        self.check_roots(&point)?;
+        self.check_roots(point)
+    }
+
+    fn create_point(&self, point: &mut RestorePoint) -> Result<()> {
         point.sequence = self.next_sequence()?;
         let (storage, name) = (&**self.repository.storage(), name::point(self.id));
         // What cannot be read back is not written.
         point
             .check(self.id)
             .map_err(|reason| Error::damaged(&name, reason))?;
-        let bytes = object::sealed(&name, ObjectKind::Point, &point)?;
+        let bytes = object::sealed(&name, ObjectKind::Point, &*point)?;
         match storage
             .create_exclusive(&name, &bytes)
             .map_err(Error::storage("create", &name))
         {
-            Err(error) if error.is_already_exists() => self.check_ours(&point, error)?,
-            made => made?,
+            Err(error) if error.is_already_exists() => self.check_ours(point, error),
+            made => made,
         }
-        self.committed = true;
-        Ok(point)
     }
 
     /// Adds what a later incremental can start from. It comes after the restore point.

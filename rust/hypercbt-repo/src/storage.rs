@@ -32,7 +32,14 @@ pub trait Storage: Send + Sync {
     /// All objects whose names start with `folder` and a `/`, with their lengths, in order of name.
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>>;
 
-    /// Removes an object. That it is not there is no error.
+    /// Makes durable what is seen in the folder of this name: that objects are there which others have made, who
+    /// may have been stopped before they were durable, and that deleted ones are gone. The default is for
+    /// storages where what is seen is durable.
+    fn settle(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Removes an object. That it is not there is no error. It may come back until [`Storage::settle`] was called.
     fn delete(&self, name: &str) -> io::Result<()>;
 
     /// Removes what unfinished uploads of `owner` left behind.

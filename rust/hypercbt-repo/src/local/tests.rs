@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 fn storage() -> (tempfile::TempDir, LocalStorage) {

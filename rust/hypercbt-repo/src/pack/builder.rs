@@ -27,6 +27,13 @@ pub struct PackBuilder {
     footer: Vec<u8>,
 }
 
+/// A pack whose last byte is written, and which has no name yet.
+pub struct SealedPack {
+    upload: Box<dyn Upload>,
+    /// What it will be.
+    pub finished: FinishedPack,
+}
+
 /// A pack that is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishedPack {
@@ -99,7 +106,12 @@ impl PackBuilder {
     }
 
     /// Writes footer and trailer, and makes the pack durable and visible under its name.
-    pub fn finish(mut self) -> Result<FinishedPack> {
+    pub fn finish(self) -> Result<FinishedPack> {
+        self.seal()?.publish()
+    }
+
+    /// Writes footer and trailer.
+    pub fn seal(mut self) -> Result<SealedPack> {
         let entries = u32::try_from(self.entries.len()).map_err(|_| Error::PackFull)?;
         let footer = std::mem::take(&mut self.footer);
         let mut trailer = RawTrailer {
@@ -114,15 +126,13 @@ impl PackBuilder {
         self.write(&footer)?;
         self.write(trailer.as_bytes())?;
 
-        let pack = PackName(*self.hasher.finalize().as_bytes());
-        let name = name::pack(pack);
-        self.upload
-            .finish(&name)
-            .map_err(Error::storage("write", name))?;
-        Ok(FinishedPack {
-            name: pack,
-            len: self.len,
-            entries: self.entries,
+        Ok(SealedPack {
+            upload: self.upload,
+            finished: FinishedPack {
+                name: PackName(*self.hasher.finalize().as_bytes()),
+                len: self.len,
+                entries: self.entries,
+            },
         })
     }
 
@@ -133,5 +143,16 @@ impl PackBuilder {
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
         Ok(())
+    }
+}
+
+impl SealedPack {
+    /// Makes the pack durable and visible under its name.
+    pub fn publish(self) -> Result<FinishedPack> {
+        let name = name::pack(self.finished.name);
+        self.upload
+            .finish(&name)
+            .map_err(Error::storage("write", name))?;
+        Ok(self.finished)
     }
 }

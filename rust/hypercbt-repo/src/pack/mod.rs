@@ -14,7 +14,7 @@ mod format;
 mod header;
 mod scan;
 
-pub use builder::{FinishedPack, PackBuilder};
+pub use builder::{FinishedPack, PackBuilder, SealedPack};
 pub use footer::read_footer;
 pub use header::{PackHeader, read_header};
 pub use scan::{Scan, scan};

@@ -16,6 +16,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use hypercbt_file::step;
+
 use super::{RunOptions, RunStats, pending::Pending};
 use crate::{
     ChunkId, Error, NodeId, Record, RecordKind, Repository, RepositoryId, Result, RunId, Storage,
@@ -23,7 +25,7 @@ use crate::{
     catalog::{IndexedPack, MOST_REPLACED},
     codec::Encoder,
     index,
-    pack::PackBuilder,
+    pack::{FinishedPack, PackBuilder},
     record::RECORD_HEADER_BYTES,
 };
 
@@ -123,7 +125,9 @@ impl Packer {
         let (sender, receiver) = sync_channel(WAITING_PACKS);
         let of_helper = Arc::clone(&shared);
         let helper = thread::Builder::new().name("packs".to_owned());
-        let helper = helper.spawn(move || of_helper.finish_all(&receiver)).ok();
+        let helper = helper
+            .spawn(step::carried(move || of_helper.finish_all(&receiver)))
+            .ok();
         let open = Open {
             pack: None,
             nodes: Vec::new(),
@@ -369,7 +373,14 @@ impl Shared {
             chunk_bytes,
             node_bytes,
         } = pack;
-        let finished = builder.finish()?;
+        let sealed = builder.seal()?;
+        let finished = if step::left_out("repo.packs.before_segment") {
+            let FinishedPack { name, len, entries } = sealed.finished.clone();
+            self.try_write_segment(&[(name, len, entries)])?;
+            sealed.publish()?
+        } else {
+            sealed.publish()?
+        };
         let chunks = finished
             .entries
             .iter()
