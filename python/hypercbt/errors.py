@@ -8,7 +8,8 @@ HypercbtError
 ├── SourceError                    the disk that is backed up
 │   ├── VhdxCorruptError           ├── DiskIdentityError
 │   ├── ParentDiskError            ├── SourceChangedError
-│   └── UnsupportedDiskError       └── ChangeTrackingLostError
+│   ├── UnsupportedDiskError       ├── ChangeTrackingLostError
+│   └── DiskInUseError             └── TrackerFileError
 ├── RepositoryError                what we write to
 │   ├── RepositoryUnavailableError ── RepositoryFullError
 │   ├── RepositoryNotFoundError    ├── RepositoryExistsError
@@ -68,6 +69,16 @@ class DiskIdentityError(SourceError):
 
 class ChangeTrackingLostError(SourceError):
     """The host no longer knows what changed; only a comparison of the whole disk helps."""
+
+
+class DiskInUseError(SourceError):
+    """Another process has the disk open for writing."""
+
+    retryable = True
+
+
+class TrackerFileError(SourceError):
+    """A file of a change tracker's name was not made by one of ours; it is left alone."""
 
 
 class RepositoryError(HypercbtError):

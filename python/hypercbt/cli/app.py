@@ -21,7 +21,16 @@ from rich.console import Console
 from rich.text import Text
 
 from hypercbt import __version__
-from hypercbt.cli import backup, demo, inspect, points, repository, restore, serve
+from hypercbt.cli import (
+    backup,
+    demo,
+    inspect,
+    lab,
+    points,
+    repository,
+    restore,
+    serve,
+)
 from hypercbt.cli.outcome import (
     BROKEN_PIPE,
     FAILED,
@@ -61,6 +70,7 @@ for command, name in (
     (demo.demo, "demo"),
 ):
     app.command(command, name=name)
+app.command(lab.app)
 
 
 class _Output(Console):

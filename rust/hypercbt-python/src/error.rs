@@ -3,11 +3,15 @@
 use std::io;
 
 use hypercbt_engine::Error as Engine;
+use hypercbt_rct::Error as Tracker;
 use hypercbt_repo::Error as Repo;
+use hypercbt_tracked::Error as Tracked;
 use hypercbt_vhdx::Error as Disk;
 use pyo3::{exceptions::PyValueError, import_exception, prelude::*};
 
+import_exception!(hypercbt.errors, ChangeTrackingLostError);
 import_exception!(hypercbt.errors, DiskIdentityError);
+import_exception!(hypercbt.errors, DiskInUseError);
 import_exception!(hypercbt.errors, HypercbtError);
 import_exception!(hypercbt.errors, IntegrityError);
 import_exception!(hypercbt.errors, ParentDiskError);
@@ -24,6 +28,7 @@ import_exception!(hypercbt.errors, SourceChangedError);
 import_exception!(hypercbt.errors, SourceError);
 import_exception!(hypercbt.errors, TargetError);
 import_exception!(hypercbt.errors, TargetExistsError);
+import_exception!(hypercbt.errors, TrackerFileError);
 import_exception!(hypercbt.errors, UnsupportedDiskError);
 import_exception!(hypercbt.errors, VhdxCorruptError);
 
@@ -51,7 +56,27 @@ pub(crate) fn disk_error(error: Disk) -> PyErr {
         | Disk::ParentCycle { .. }
         | Disk::ChainTooLong { .. }
         | Disk::UnexpectedParent { .. } => ParentDiskError::new_err(message),
-        Disk::OutOfRange { .. } => PyValueError::new_err(message),
+        Disk::OutOfRange { .. } | Disk::Misaligned { .. } | Disk::InvalidOptions { .. } => {
+            PyValueError::new_err(message)
+        }
+        Disk::InUse { .. } => DiskInUseError::new_err(message),
+        _ => SourceError::new_err(message),
+    }
+}
+
+pub(crate) fn tracked_error(error: Tracked) -> PyErr {
+    let message = chain(&error);
+    match error {
+        Tracked::Disk(error) => disk_error(error),
+        Tracked::Tracker(Tracker::InUse { .. }) => DiskInUseError::new_err(message),
+        Tracked::Tracker(Tracker::NotOurs { .. }) => TrackerFileError::new_err(message),
+        Tracked::Tracker(Tracker::OutOfRange { .. } | Tracker::InvalidOptions { .. })
+        | Tracked::AlreadyFrozen { .. }
+        | Tracked::NotFrozen => PyValueError::new_err(message),
+        Tracked::TrackingLost { .. } | Tracked::UnknownId { .. } => {
+            ChangeTrackingLostError::new_err(message)
+        }
+        Tracked::NotABase { .. } => UnsupportedDiskError::new_err(message),
         _ => SourceError::new_err(message),
     }
 }

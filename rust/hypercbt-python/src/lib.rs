@@ -18,6 +18,8 @@ mod progress;
 mod random;
 mod repository;
 mod restore;
+mod tracked;
+mod tracked_export;
 mod verify;
 
 use pyo3::prelude::*;
@@ -38,6 +40,8 @@ mod _native {
     use crate::point_disk::PointDisk;
     #[pymodule_export]
     use crate::repository::Repository;
+    #[pymodule_export]
+    use crate::tracked::TrackedDisk;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

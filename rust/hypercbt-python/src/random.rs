@@ -27,6 +27,19 @@ pub(crate) fn guid() -> PyResult<Guid> {
     Ok(Guid(guid))
 }
 
+/// Random bytes for as long as a disk is open: a seed from the system, drawn out by a hash, which cannot fail.
+pub(crate) fn stream() -> PyResult<hypercbt_tracked::Random> {
+    let seed: [u8; 32] = bytes()?;
+    let mut drawn = 0_u64;
+    Ok(Box::new(move || {
+        drawn += 1;
+        let hash = blake3::keyed_hash(&seed, &drawn.to_le_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.as_bytes()[..16]);
+        bytes
+    }))
+}
+
 pub(crate) fn repository_id() -> PyResult<hypercbt_repo::RepositoryId> {
     Ok(hypercbt_repo::RepositoryId(bytes()?))
 }

@@ -1,0 +1,283 @@
+//! `TrackedDisk`: a virtual disk that is written, with its change tracker and its checkpoint.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use hypercbt_extent::{ByteLen, DiskOffset, Extent};
+use hypercbt_file::LocalFiles;
+use hypercbt_nbd::Export;
+use hypercbt_rct::RctId;
+use hypercbt_tracked::{Error, TrackedOptions, Tracking};
+use hypercbt_vhdx::{NewKind, NewVhdx, VhdxOptions, create_vhdx};
+use pyo3::{exceptions::PyValueError, prelude::*, pybacked::PyBackedBytes, types::PyBytes};
+
+use crate::{
+    error::{disk_error, tracked_error},
+    extents::Extents,
+    nbd::NbdServer,
+    random,
+};
+
+/// A tracked disk that can be closed while others still hold it: what runs is waited for.
+pub(crate) struct Shared {
+    disk: RwLock<Option<hypercbt_tracked::TrackedDisk>>,
+    /// Facts that never change.
+    size: ByteLen,
+    sector_bytes: u32,
+}
+
+/// Why a call on a shared disk failed.
+pub(crate) enum Refused {
+    /// It was closed.
+    Closed,
+    /// The disk said so.
+    Disk(Error),
+}
+
+impl From<Refused> for PyErr {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => PyValueError::new_err("the disk is closed"),
+            Refused::Disk(error) => tracked_error(error),
+        }
+    }
+}
+
+impl Shared {
+    /// Does one thing with the open disk.
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&hypercbt_tracked::TrackedDisk) -> hypercbt_tracked::Result<T>,
+    ) -> Result<T, Refused> {
+        let disk = self.disk.read().unwrap_or_else(PoisonError::into_inner);
+        let disk = disk.as_ref().ok_or(Refused::Closed)?;
+        work(disk).map_err(Refused::Disk)
+    }
+
+    pub(crate) fn disk_size(&self) -> ByteLen {
+        self.size
+    }
+
+    pub(crate) fn sector_bytes(&self) -> u32 {
+        self.sector_bytes
+    }
+}
+
+/// A virtual disk that is written, and never without its tracker. Any number of threads may use it at once.
+#[pyclass(frozen, module = "hypercbt._native")]
+pub(crate) struct TrackedDisk {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl TrackedDisk {
+    /// Does one thing with the open disk, without holding the interpreter.
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl Send + FnOnce(&hypercbt_tracked::TrackedDisk) -> hypercbt_tracked::Result<T>,
+    ) -> PyResult<T> {
+        Ok(py.detach(|| self.shared.with(work))?)
+    }
+}
+
+/// The id of a checkpoint where it is known, the frozen file, and the file that the guest writes to.
+type CheckpointRow = (Option<String>, PathBuf, PathBuf);
+
+#[pymethods]
+impl TrackedDisk {
+    #[staticmethod]
+    #[pyo3(signature = (path, *, size, fixed = false, block_bytes, logical_sector_bytes = 512, physical_sector_bytes = 4096))]
+    fn create_file(
+        py: Python<'_>,
+        path: PathBuf,
+        size: u64,
+        fixed: bool,
+        block_bytes: u32,
+        logical_sector_bytes: u32,
+        physical_sector_bytes: u32,
+    ) -> PyResult<()> {
+        let options = VhdxOptions {
+            size: ByteLen(size),
+            block_bytes,
+            logical_sector_bytes,
+            physical_sector_bytes,
+            disk_id: random::guid()?,
+            file_write_guid: random::guid()?,
+            data_write_guid: random::guid()?,
+        };
+        let kind = if fixed {
+            NewKind::Fixed
+        } else {
+            NewKind::Dynamic
+        };
+        let new = NewVhdx { kind, options };
+        py.detach(|| create_vhdx(&LocalFiles, &path, &new))
+            .map_err(disk_error)
+    }
+
+    #[staticmethod]
+    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let options = TrackedOptions::default();
+        let random = random::stream()?;
+        let opened = py.detach(|| {
+            hypercbt_tracked::TrackedDisk::open(Arc::new(LocalFiles), &path, &options, random)
+        });
+        let disk = opened.map_err(tracked_error)?;
+        let shared = Shared {
+            size: disk.size(),
+            sector_bytes: disk.logical_sector_bytes(),
+            disk: RwLock::new(Some(disk)),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Closes it when all calls that run have returned. A second close does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let closed = py.detach(|| {
+            let mut disk = self
+                .shared
+                .disk
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            disk.take()
+                .map_or(Ok(()), hypercbt_tracked::TrackedDisk::close)
+        });
+        closed.map_err(tracked_error)
+    }
+
+    /// Serves the disk over NBD until the server is stopped.
+    fn serve(&self, py: Python<'_>, address: &str) -> PyResult<NbdServer> {
+        let shared: Arc<dyn Export> = Arc::clone(&self.shared) as _;
+        NbdServer::start(py, address, shared)
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.shared.size.0
+    }
+
+    #[getter]
+    fn logical_sector_bytes(&self) -> u32 {
+        self.shared.sector_bytes
+    }
+
+    /// How tracking began, and why it was lost if it was.
+    #[getter]
+    fn tracking(&self, py: Python<'_>) -> PyResult<(&'static str, Option<String>)> {
+        self.with(py, |disk| {
+            Ok(match disk.tracking() {
+                Tracking::Continued => ("continued", None),
+                Tracking::Started => ("started", None),
+                Tracking::Lost(reason) => ("lost", Some(reason.to_string())),
+            })
+        })
+    }
+
+    fn read_at<'py>(
+        &self,
+        py: Python<'py>,
+        offset: u64,
+        length: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        // Asked for before the memory is: a length past the end must not allocate.
+        let end = offset.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.shared.size.0) {
+            return Err(outside(offset, length as u64, self.shared.size));
+        }
+        PyBytes::new_with(py, length, |buffer| {
+            self.with(py, |disk| disk.read_at(DiskOffset(offset), buffer))
+        })
+    }
+
+    fn write_at(&self, py: Python<'_>, offset: u64, data: PyBackedBytes) -> PyResult<()> {
+        self.with(py, |disk| disk.write_at(DiskOffset(offset), &data))
+    }
+
+    fn zero(&self, py: Python<'_>, offset: u64, length: u64) -> PyResult<()> {
+        match self.extent(offset, length)? {
+            Some(extent) => self.with(py, |disk| disk.zero(extent)),
+            None => Ok(()),
+        }
+    }
+
+    fn unmap(&self, py: Python<'_>, offset: u64, length: u64) -> PyResult<()> {
+        match self.extent(offset, length)? {
+            Some(extent) => self.with(py, |disk| disk.unmap(extent)),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, hypercbt_tracked::TrackedDisk::flush)
+    }
+
+    fn freeze(&self, py: Python<'_>) -> PyResult<(String, PathBuf)> {
+        let frozen = self.with(py, hypercbt_tracked::TrackedDisk::freeze)?;
+        Ok((frozen.id.to_string(), frozen.file))
+    }
+
+    fn thaw(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, hypercbt_tracked::TrackedDisk::thaw)
+    }
+
+    #[getter]
+    fn frozen(&self, py: Python<'_>) -> PyResult<Option<CheckpointRow>> {
+        let checkpoint = self.with(py, |disk| Ok(disk.frozen()))?;
+        Ok(checkpoint.map(|found| (found.id.map(|id| id.to_string()), found.file, found.leaf)))
+    }
+
+    fn seal(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self
+            .with(py, hypercbt_tracked::TrackedDisk::seal)?
+            .to_string())
+    }
+
+    fn changes_since(&self, py: Python<'_>, id: &str) -> PyResult<Extents> {
+        let id = parse_id(id)?;
+        Ok(self.with(py, |disk| disk.changes_since(&id))?.into())
+    }
+
+    fn forget(&self, py: Python<'_>, id: &str) -> PyResult<()> {
+        let id = parse_id(id)?;
+        self.with(py, |disk| disk.forget(&id))
+    }
+
+    #[getter]
+    fn ids(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let ids = self.with(py, |disk| Ok(disk.ids()))?;
+        Ok(ids.iter().map(ToString::to_string).collect())
+    }
+
+    fn flush_tracking(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, hypercbt_tracked::TrackedDisk::flush_tracking)
+    }
+}
+
+impl TrackedDisk {
+    /// The extent, or none for one without bytes.
+    fn extent(&self, offset: u64, length: u64) -> PyResult<Option<Extent>> {
+        if length == 0 {
+            return Ok(None);
+        }
+        Extent::new(DiskOffset(offset), ByteLen(length))
+            .map(Some)
+            .ok_or_else(|| outside(offset, length, self.shared.size))
+    }
+}
+
+fn outside(offset: u64, length: u64, size: ByteLen) -> PyErr {
+    PyValueError::new_err(format!(
+        "{length} bytes at {offset} are outside the disk of {size} bytes"
+    ))
+}
+
+/// An id as a person wrote it. One that is none is not known either, but the mistake is another.
+fn parse_id(text: &str) -> PyResult<RctId> {
+    text.parse().map_err(|error: hypercbt_rct::InvalidRctId| {
+        PyValueError::new_err(format!("{text:?}: {error}"))
+    })
+}

@@ -1,0 +1,391 @@
+"""Tracked disks from Python, and served by `hypercbt lab disk`."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from hypercbt import Extents, Repository, VirtualDisk, backup_disk
+from hypercbt.errors import (
+    ChangeTrackingLostError,
+    DiskInUseError,
+    SourceError,
+    TrackerFileError,
+    VhdxCorruptError,
+)
+from hypercbt.lab import TrackedDisk
+from support import command, hypercbt
+
+KIB, MIB = 1 << 10, 1 << 20
+DISK_BYTES = 8 * MIB
+UNKNOWN_ID = "rctX:00000000:0000:0000:0000:000000000000:00000000"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "web01.vhdx"
+
+
+@pytest.fixture
+def disk(path: Path) -> Iterator[TrackedDisk]:
+    with TrackedDisk.create(path, DISK_BYTES) as opened:
+        yield opened
+
+
+def test_what_is_written_is_read_and_reported(disk: TrackedDisk) -> None:
+    assert (disk.size, disk.logical_sector_size) == (DISK_BYTES, 512)
+    sealed = disk.seal()
+    disk.write_at(3 * 4096, b"x" * 512)
+    disk.write_at(MIB, bytearray(b"y" * 4096))
+    disk.zero(MIB, 512)
+    disk.unmap(5 * MIB, 512)
+    assert disk.read_at(3 * 4096, 513) == b"x" * 512 + b"\0"
+    assert disk.read_at(MIB, 1024) == bytes(512) + b"y" * 512
+    changes = disk.changes_since(sealed)
+    assert changes == Extents([(3 * 4096, 4096), (MIB, 4096), (5 * MIB, 4096)])
+
+
+def test_ids_are_kept_until_they_are_forgotten(path: Path, disk: TrackedDisk) -> None:
+    first, second = disk.seal(), disk.seal()
+    assert disk.ids == [first, second]
+    disk.forget(first)
+    with pytest.raises(ChangeTrackingLostError, match="not an id that is kept"):
+        disk.changes_since(first)
+    disk.close()
+    with TrackedDisk.open(path) as again:
+        assert again.tracking.state == "continued"
+        assert again.ids == [second]
+
+
+def test_a_frozen_file_is_backed_up_while_the_guest_goes_on(
+    path: Path, disk: TrackedDisk, tmp_path: Path
+) -> None:
+    repository = Repository.create(tmp_path / "repository")
+    disk.write_at(0, b"a" * MIB)
+    frozen = disk.freeze()
+    checkpoint = disk.frozen
+    assert checkpoint is not None
+    assert (checkpoint.id, checkpoint.file) == (frozen.id, path)
+    assert checkpoint.leaf == path.with_suffix(".avhdx")
+    disk.write_at(0, b"b" * 4096)
+    first = backup_disk(frozen.file, repository=repository)
+    disk.thaw()
+    assert disk.frozen is None
+    assert not checkpoint.leaf.exists()
+    second_frozen = disk.freeze()
+    changes = disk.changes_since(frozen.id)
+    second = backup_disk(
+        second_frozen.file,
+        repository=repository,
+        changes=changes,
+        since=first,
+        audit="off",
+    )
+    assert changes == Extents([(0, 4096)])
+    assert first.open().read(MIB) == b"a" * MIB
+    assert second.open().read(MIB) == b"b" * 4096 + b"a" * (MIB - 4096)
+
+
+def test_what_cannot_be_done_is_refused(path: Path, disk: TrackedDisk) -> None:
+    for misuse in (
+        lambda: disk.thaw(),
+        lambda: disk.write_at(1, b"x" * 512),
+        lambda: disk.write_at(0, b"x"),
+        lambda: disk.write_at(DISK_BYTES, b"x" * 512),
+        lambda: disk.zero(DISK_BYTES - 512, 1024),
+        lambda: disk.unmap(2**64 - 512, 1024),
+        lambda: disk.read_at(DISK_BYTES - 1, 2),
+        lambda: disk.read_at(0, 2**60),
+        lambda: disk.changes_since("no id"),
+        lambda: TrackedDisk.create(path.with_name("odd.vhdx"), 513),
+        lambda: TrackedDisk.create(path.with_name("odd.vhdx"), MIB, block_size=3),
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            misuse()
+    disk.freeze()
+    with pytest.raises(ValueError, match="frozen already"):
+        disk.freeze()
+    with pytest.raises(ChangeTrackingLostError):
+        disk.changes_since(UNKNOWN_ID)
+    with pytest.raises(SourceError):
+        TrackedDisk.create(path, DISK_BYTES)
+    with pytest.raises(SourceError):
+        TrackedDisk.open(path.with_name("none.vhdx"))
+    disk.write_at(0, b"")
+    disk.zero(0, 0)
+    assert disk.read_at(0, DISK_BYTES) == bytes(DISK_BYTES)
+
+
+def test_a_disk_is_written_by_one_process_at_a_time(
+    path: Path, disk: TrackedDisk
+) -> None:
+    with pytest.raises(DiskInUseError):
+        TrackedDisk.open(path)
+    disk.freeze()
+    with pytest.raises(DiskInUseError):
+        TrackedDisk.open(path)
+    disk.close()
+    TrackedDisk.open(path).close()
+
+
+def test_a_closed_disk_is_used_no_more(disk: TrackedDisk) -> None:
+    disk.close()
+    disk.close()
+    with pytest.raises(ValueError, match="closed"):
+        disk.read_at(0, 512)
+
+
+def test_files_of_the_trackers_names_that_are_not_ours_are_left_alone(
+    path: Path, disk: TrackedDisk
+) -> None:
+    disk.close()
+    for name in (f"{path.name}.rct", f"{path.name}.mrt"):
+        theirs = path.with_name(name)
+        ours = theirs.read_bytes()
+        theirs.write_bytes(b"somebody else's" * 1000)
+        with pytest.raises(TrackerFileError):
+            TrackedDisk.open(path)
+        assert theirs.read_bytes() == b"somebody else's" * 1000
+        theirs.write_bytes(ours)
+    with TrackedDisk.open(path) as again:
+        assert again.tracking.state == "continued"
+
+
+def test_a_disk_whose_file_is_broken_is_refused(path: Path, disk: TrackedDisk) -> None:
+    disk.close()
+    with path.open("r+b") as file:
+        file.seek(64 * KIB)
+        file.write(bytes(128 * KIB))
+    with pytest.raises(VhdxCorruptError):
+        TrackedDisk.open(path)
+
+
+def test_threads_write_at_once_and_a_freeze_waits_for_them(disk: TrackedDisk) -> None:
+    def write(part: int) -> None:
+        for number in range(64):
+            disk.write_at((part * 64 + number) * 4096, bytes([number + 1]) * 4096)
+
+    threads = [threading.Thread(target=write, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    frozen = disk.freeze()
+    for thread in threads:
+        thread.join()
+    changed = disk.changes_since(frozen.id)
+    with VirtualDisk.open(frozen.file) as base:
+        for at in range(0, 256 * 4096, 4096):
+            assert base.read_at(at, 1) == disk.read_at(at, 1) or at in changed
+
+
+class LabDisk:
+    """`hypercbt lab disk` as a process: a line is asked, a document is answered."""
+
+    def __init__(self, path: Path, *options: str) -> None:
+        # Short: a socket's path has at most about a hundred characters.
+        self.socket = Path(os.path.relpath(path.with_name("s")))
+        self.process = subprocess.Popen(
+            command("lab", "disk", path, "--nbd", self.socket, *options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.ready = self.next()
+
+    def ask(self, line: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return self.next()
+
+    def next(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr.read()
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+    def io(self, *commands: str) -> None:
+        """Do something as a client of the NBD server."""
+        words = [word for text in commands for word in ("-c", text)]
+        done = subprocess.run(
+            ["qemu-io", "-f", "raw", *words, self.ready["nbd"]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def end(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        return self.process.wait(60)
+
+    def __enter__(self) -> "LabDisk":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def lab_disk(path: Path, *options: str) -> Iterator[LabDisk]:
+    """Start a server, or skip where there is no Unix socket."""
+    if os.name != "posix":
+        pytest.skip("Unix sockets are needed")
+    with LabDisk(path, *options) as server:
+        yield server
+
+
+def needs_qemu_io() -> None:
+    if shutil.which("qemu-io") is None:
+        pytest.skip("qemu-io is not installed")
+
+
+def test_a_server_says_what_it_serves_and_does_what_it_is_told(path: Path) -> None:
+    with lab_disk(path, "--create", "8MiB") as server:
+        ready = server.ready
+        assert ready["event"] == "ready"
+        assert ready["disk_bytes"] == DISK_BYTES
+        assert ready["tracking"] == "started"
+        assert (ready["frozen"], ready["ids"], ready["reason"]) == (None, [], None)
+        sealed = server.ask("seal")["id"]
+        frozen = server.ask("freeze")
+        assert frozen == {
+            "ok": True,
+            "command": "freeze",
+            "id": frozen["id"],
+            "file": str(path),
+        }
+        assert server.ask("ids")["ids"] == [sealed, frozen["id"]]
+        changes = server.ask(f"changes {frozen['id']}")
+        assert (changes["changed_bytes"], changes["changes"]) == (0, [])
+        assert server.ask("write-back") == {"ok": True, "command": "write-back"}
+        assert server.ask("thaw") == {"ok": True, "command": "thaw"}
+        assert server.ask(f"forget {sealed}")["ok"] is True
+        assert server.ask("stop") == {"ok": True, "command": "stop"}
+        assert server.next() == {"event": "stopped"}
+        assert server.end() == 0
+        assert not server.socket.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("thaw", "ValueError"),
+        ("dance", "ValueError"),
+        ("changes", "ValueError"),
+        ("seal now", "ValueError"),
+        ("changes what", "ValueError"),
+        (f"changes {UNKNOWN_ID}", "ChangeTrackingLostError"),
+        (f"forget {UNKNOWN_ID}", "ChangeTrackingLostError"),
+    ],
+)
+def test_what_cannot_be_done_is_answered_and_does_not_stop_the_server(
+    path: Path, line: str, kind: str
+) -> None:
+    with lab_disk(path, "--create", "8MiB") as server:
+        answer = server.ask(line)
+        assert (answer["ok"], answer["command"]) == (False, line.split()[0])
+        assert answer["error"]["type"] == kind
+        assert server.ask("ids")["ok"] is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_a_clean_stop_also_while_frozen(
+    path: Path, number: signal.Signals
+) -> None:
+    with lab_disk(path, "--create", "8MiB") as server:
+        frozen = server.ask("freeze")["id"]
+        server.process.send_signal(number)
+        assert server.next() == {"event": "stopped"}
+        assert server.end() == 0
+    with lab_disk(path) as server:
+        assert server.ready["tracking"] == "continued"
+        assert server.ready["frozen"] == {"id": None, "file": str(path)}
+        assert server.ready["ids"] == [frozen]
+        assert server.ask("thaw")["ok"] is True
+
+
+def test_it_goes_on_without_standard_input(path: Path) -> None:
+    with lab_disk(path, "--create", "8MiB") as server:
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        server.process.stdin = None
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(0.1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.next() == {"event": "stopped"}
+
+
+def test_a_guest_over_nbd_is_tracked_through_a_kill(path: Path, tmp_path: Path) -> None:
+    needs_qemu_io()
+    repository = Repository.create(tmp_path / "repository")
+    with lab_disk(path, "--create", "8MiB", "--write-back", "0") as server:
+        server.io("write -P 1 0 2M", "flush")
+        frozen = server.ask("freeze")
+        first = backup_disk(path, repository=repository)
+        server.io("write -P 2 64k 4k")
+        server.ask("thaw")
+        server.io("write -f -P 3 5M 8k", "discard 1M 512k", "write -z -u 256k 64k")
+        server.process.kill()
+        server.end()
+    with lab_disk(path) as server:
+        assert server.ready["tracking"] == "continued"
+        server.io(
+            "read -P 2 64k 4k", "read -P 3 5M 8k", "read -P 0 256k 64k", "read -P 1 0 64k"
+        )  # fmt: skip
+        server.ask("freeze")
+        answer = server.ask(f"changes {frozen['id']}")
+        second = backup_disk(
+            path,
+            repository=repository,
+            changes=[(offset, length) for offset, length in answer["changes"]],
+            since=first,
+            audit="off",
+        )
+        with VirtualDisk.open(path) as disk:
+            assert second.open().read() == disk.read_at(0, DISK_BYTES)
+        assert server.ask("stop")["ok"] is True
+
+
+def test_holes_are_told_as_holes(path: Path) -> None:
+    needs_qemu_io()
+    if shutil.which("qemu-img") is None:
+        pytest.skip("qemu-img is not installed")
+    with lab_disk(path, "--create", "8MiB") as server:
+        server.io("write -P 1 2M 2M")
+        done = subprocess.run(
+            ["qemu-img", "map", "--output=json", "-f", "raw", server.ready["nbd"]],
+            capture_output=True,
+            check=True,
+        )
+        data = [(e["start"], e["length"]) for e in json.loads(done.stdout) if e["data"]]
+        assert data == [(2 * MIB, 2 * MIB)]
+
+
+def test_a_server_that_cannot_start_says_why(path: Path) -> None:
+    missing = hypercbt("lab", "disk", path, "--nbd", path.with_name("s"))
+    assert missing.exit_code == 1
+    assert "web01.vhdx" in missing.stderr
+    path.write_bytes(b"something")
+    options = ("--nbd", path.with_name("s"), "--create", "1GiB")
+    there = hypercbt("lab", "disk", path, *options)
+    assert there.exit_code == 2
+    assert "there already" in there.stderr
+    assert path.read_bytes() == b"something"
