@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hypercbt.demo import DemoReport, run_demo
+from hypercbt.demo import DemoReport, Step, run_demo
 from hypercbt.demo.file_systems import Archive
 from support import hypercbt
 
@@ -14,18 +14,26 @@ SAMPLE_BYTES = 8 << 20
 
 def check(report: DemoReport) -> None:
     assert report.passed, [check for check in report.checks if not check.passed]
-    assert len(report.checks) == 11
-    full, by_list, by_comparing = report.steps
-    assert [full.method, by_list.method, by_comparing.method] == [
-        "full",
-        "list",
-        "compare",
-    ]
-    assert by_list.claimed_bytes is not None
-    assert report.changed_bytes < by_list.claimed_bytes < full.read_bytes
-    assert by_list.read_bytes < full.read_bytes
-    assert 0 < by_list.new_bytes < full.new_bytes
+    assert len(report.checks) == 16
+    full, stopped, cut, without_rct, by_comparing = report.steps
+    methods = [step.method for step in report.steps]
+    assert methods == ["full", "list", "list", "list", "compare"]
+    for step in (stopped, cut, without_rct):
+        assert step.claimed_bytes is not None
+        assert step.changed_bytes is not None
+        assert 0 < step.changed_bytes <= step.claimed_bytes < report.disk_bytes
+        assert 0 < step.new_bytes < full.new_bytes
+    # The .rct file is finer than what is left without it.
+    assert over_report(stopped) < over_report(cut)
+    assert over_report(stopped) < over_report(without_rct)
     assert by_comparing.new_bytes == 0
+
+
+def over_report(step: Step) -> float:
+    """How much more was reported than had changed."""
+    assert step.claimed_bytes is not None
+    assert step.changed_bytes is not None
+    return step.claimed_bytes / step.changed_bytes
 
 
 def test_the_demo_tells_its_story_and_leaves_nothing(

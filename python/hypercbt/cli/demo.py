@@ -15,7 +15,7 @@ COLOURS = {CHANGED: "bold red", CLAIMED: "yellow", UNCHANGED: "green"}
 
 
 def demo(*, sample: str = "256MiB", json: Json = False) -> Outcome:
-    """Back up a disk with a real file system, change it, and restore every point.
+    """Back up a disk that a guest writes, also after a power cut, and restore every point.
 
     Args:
         sample: How much of this machine's files go on the disk.
@@ -37,13 +37,13 @@ def _print(console: Console, report: DemoReport) -> None:
         console.print(f"note: {report.note}", soft_wrap=True)
     console.print(
         f"\na {size(report.disk_bytes)} VHDX with {report.file_system}: {report.files} files, "
-        f"{size(report.files_bytes)}. Between the first and the second backup the guest added "
-        f"{report.added} files, rewrote {report.rewritten}, deleted {report.deleted} and overwrote "
-        f"{report.pages} pages of a database: {size(report.changed_bytes)} changed.\n",
+        f"{size(report.files_bytes)}. Between the backups the guest added {report.added} files, "
+        f"rewrote {report.rewritten}, deleted {report.deleted} and overwrote {report.pages} pages "
+        f"of a database: {size(report.changed_bytes)} changed.\n",
         soft_wrap=True,
     )
     console.print(_steps(report))
-    console.print("\nwhere the disk changed:")
+    console.print("\nwhere the disk changed before the power cut:")
     for row in report.map:
         line = Text("  ")
         for cell in row:
@@ -62,12 +62,13 @@ def _print(console: Console, report: DemoReport) -> None:
 
 def _steps(report: DemoReport) -> Table:
     rows = table(
-        "backup", "claimed changed", "read", "new", "stored", "seconds", "MB/s",
+        "backup", "changed", "reported", "read", "new", "stored", "seconds", "MB/s",
         numbers_from=1,
     )  # fmt: skip
     for step in report.steps:
         rows.add_row(
             step.what,
+            size(step.changed_bytes),
             size(step.claimed_bytes),
             size(step.read_bytes),
             size(step.new_bytes),

@@ -10,8 +10,8 @@ import random
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +42,12 @@ class Sample:
     files: tuple[str, ...]
     """Relative to the folder."""
     total_bytes: int
+
+    def without(self, deleted: Iterable[str]) -> "Sample":
+        """Return what is left when the guest has deleted some."""
+        gone = set(deleted)
+        files = tuple(name for name in self.files if name not in gone)
+        return replace(self, files=files)
 
 
 @dataclass(slots=True)
@@ -239,7 +245,8 @@ def _plan(sample: Sample, rng: random.Random) -> GuestWrites:
     count = min(12, len(sample.files) // 4)
     chosen = rng.sample(sample.files, 2 * count)
     return GuestWrites(
-        added=[f"added-{number}.bin" for number in range(min(4, count))],
+        # A disk is changed more than once, and no file is added twice.
+        added=[f"added-{rng.getrandbits(64):016x}.bin" for _ in range(min(4, count))],
         rewritten=chosen[:count],
         deleted=chosen[count:],
     )

@@ -33,13 +33,21 @@ def changed_pages(
     """Yield each page that differs between two images of one size, as (offset, length)."""
     with before.open("rb") as one, after.open("rb") as two:
         for offset in range(0, before.stat().st_size, STRIDE):
-            a, b = one.read(STRIDE), two.read(STRIDE)
-            if a == b:
-                continue
-            for at in range(0, len(a), page_bytes):
-                page = slice(at, at + page_bytes)
-                if a[page] != b[page]:
-                    yield offset + at, len(a[page])
+            pages = differing_pages(one.read(STRIDE), two.read(STRIDE), page_bytes)
+            for at, length in pages:
+                yield offset + at, length
+
+
+def differing_pages(
+    before: bytes, after: bytes, page_bytes: int
+) -> Iterator[tuple[int, int]]:
+    """Yield each page that differs between two stretches of one length, as (offset, length)."""
+    if before == after:
+        return
+    for at in range(0, len(before), page_bytes):
+        page = slice(at, at + page_bytes)
+        if before[page] != after[page]:
+            yield at, len(before[page])
 
 
 def first_difference(image: Path, size: int, read: Read) -> int | None:

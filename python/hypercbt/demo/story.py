@@ -4,9 +4,9 @@ import random
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from hypercbt._native import Extents
@@ -14,9 +14,11 @@ from hypercbt.api import backup_disk
 from hypercbt.demo.file_systems import (
     FileSystem,
     GuestWrites,
+    Sample,
     choose_file_system,
     take_sample,
 )
+from hypercbt.demo.guest import PAGE_BYTES, End, run_guest
 from hypercbt.demo.images import (
     changed_pages,
     copy_image,
@@ -24,6 +26,7 @@ from hypercbt.demo.images import (
     same_files,
 )
 from hypercbt.demo.picture import disk_map
+from hypercbt.lab import TrackedDisk
 from hypercbt.points import RestorePoint
 from hypercbt.repository import Repository
 from hypercbt.virtual_disk import VirtualDisk
@@ -35,11 +38,6 @@ DISK_TO_SAMPLE = 4
 LEAST_DISK_BYTES = 64 << 20
 SPACE_TO_SAMPLE = 12
 """What the temporary folder must have free: images, VHDX files, repositories, restored disks."""
-PAGE_BYTES = 4096
-TRACKER_BYTES = 64 << 10
-"""A tracker is coarser than a page, so it claims more than has changed."""
-FALSE_CLAIMS = 8
-METADATA_SEARCH_BYTES = 16 << 20
 
 Say = Callable[[str], None]
 
@@ -52,6 +50,9 @@ class Step:
     restore_point: str
     method: str
     claimed_bytes: int | None
+    """What the tracker reported."""
+    changed_bytes: int | None
+    """What had really changed, in pages of 4 KiB."""
     read_bytes: int
     new_bytes: int
     stored_bytes: int
@@ -81,7 +82,7 @@ class DemoReport:
     deleted: int
     pages: int
     changed_bytes: int
-    """What the guest's writes really changed, in pages of 4 KiB."""
+    """What the guest's writes really changed in all, in pages of 4 KiB."""
     steps: tuple[Step, ...]
     checks: tuple[Check, ...]
     map: tuple[str, ...]
@@ -115,6 +116,33 @@ def run_demo(
         return story.tell(sample_bytes, started)
 
 
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """What happens between two backups."""
+
+    what: str
+    end: End
+    loses_rct: bool = False
+
+
+DAYS = (
+    _Day("after a clean stop", "clean stop"),
+    _Day("after a power cut", "power cut"),
+    _Day("after the .rct was lost", "clean stop", loses_rct=True),
+)
+"""Each is followed by an incremental backup."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A backup, what the guest's disk held, and what the tracker said of the time before."""
+
+    point: RestorePoint
+    image: Path
+    claimed: Extents = field(default_factory=Extents)
+    changed: Extents = field(default_factory=Extents)
+
+
 @dataclass(slots=True)
 class _Story:
     """The state of one telling: where things are, and what has been seen so far."""
@@ -125,83 +153,99 @@ class _Story:
     rng: random.Random
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    writes: GuestWrites = field(default_factory=GuestWrites)
+
+    @property
+    def disk(self) -> Path:
+        """The virtual machine's disk file."""
+        return self.folder / f"{DISK}.vhdx"
 
     def tell(self, sample_bytes: int, started: float) -> DemoReport:
-        """Make, back up, change, back up twice, restore all, compare all."""
+        """Make, back up, change, back up again in every way, restore all, compare all."""
         if self.file_system.note:
             self.say(self.file_system.note)
-        monday, tuesday = self.folder / "monday.raw", self.folder / "tuesday.raw"
         self.say("copying files of this machine")
         sample = take_sample(self.folder / "sample", sample_bytes, self.rng)
         disk_bytes = max(LEAST_DISK_BYTES, DISK_TO_SAMPLE * sample_bytes)
         self.say(
             f"making a {disk_bytes >> 20} MiB disk with {self.file_system.name} on it"
         )
-        self.file_system.make(monday, disk_bytes, sample)
-        disk, disk_id = self._host_file(monday, None)
+        image = self.folder / "day-0.raw"
+        self.file_system.make(image, disk_bytes, sample)
+        TrackedDisk.create(self.disk, disk_bytes).close()
+        run_guest(self.disk, image, "clean stop")
         repository = Repository.create(self.folder / "repository")
 
-        first = self._backup("everything", disk, repository)
-        self.say("the guest writes: files added, rewritten, deleted, pages overwritten")
-        copy_image(monday, tuesday)
-        writes = self.file_system.change(tuesday, sample, self.rng)
-        changed = Extents(changed_pages(monday, tuesday, PAGE_BYTES))
-        claimed = self._tracker(changed, disk_bytes)
-        self._host_file(tuesday, disk_id)
+        taken, since = self._first_backup(repository, image)
+        left = sample
+        for day in DAYS:
+            next_taken, since, left = self._tell_day(
+                day, repository, taken[-1], since, left
+            )
+            taken.append(next_taken)
+        compared = self._backup("by comparing", self.disk, repository)
 
-        second = self._backup("the claimed changes", disk, repository, claimed, first)
-        third = self._backup("by comparing", disk, repository)
-
-        for number, (point, image) in enumerate(
-            ((first, monday), (second, tuesday), (third, tuesday)), start=1
-        ):
-            self._restore(number, point, image)
-        self._restore_as_vhdx(second, tuesday)
-        self._compare_points(repository, first, second, third, changed)
+        for number, each in enumerate(taken, start=1):
+            self._restore(number, each.point, each.image)
+        self._restore_as_vhdx(taken[-1].point, taken[-1].image)
+        self._compare_points(repository, taken, compared)
         self.say("verifying the repository")
         report = repository.verify()
         self._check(
             "every stored byte verifies", None if report.clean else str(report.damaged)
         )
-        with VirtualDisk.open(disk) as opened:
-            picture = disk_map(disk_bytes, opened.allocated, claimed, changed)
-        return self._report(
-            sample.total_bytes,
-            len(sample.files),
-            disk_bytes,
-            writes,
-            changed,
-            picture,
-            started,
-        )
+        return self._report(sample, disk_bytes, taken, started)
 
-    def _host_file(self, image: Path, disk_id: str | None) -> tuple[Path, str]:
-        """Make `web01.vhdx` hold this image, keeping the identity of the disk.
+    def _first_backup(
+        self, repository: Repository, image: Path
+    ) -> tuple[list[_Taken], str]:
+        """Back up everything, and return the id that the next backup starts from."""
+        with TrackedDisk.open(self.disk) as disk:
+            frozen = disk.freeze()
+            point = self._backup("everything", frozen.file, repository)
+            disk.thaw()
+        return [_Taken(point, image)], frozen.id
 
-        Our own restore writer makes the file, so the image goes through a repository of its own.
-        """
-        disk = self.folder / f"{DISK}.vhdx"
-        with tempfile.TemporaryDirectory(dir=self.folder) as workshop:
-            repository = Repository.create(Path(workshop) / "repository")
-            backup_disk(image, repository=repository).restore(disk, overwrite=True)
-        with VirtualDisk.open(disk) as opened:
-            made = opened.disk_id
-        if made is None:
-            raise AssertionError("a VHDX file always has a disk id")
-        if disk_id is not None:
-            _set_disk_id(disk, made, disk_id)
-        return disk, disk_id or made
-
-    def _tracker(self, changed: Extents, disk_bytes: int) -> Extents:
-        """Return what a change tracker would say: all that changed, coarser, and a bit too much."""
-        false = [
-            (
-                self.rng.randrange(disk_bytes // TRACKER_BYTES) * TRACKER_BYTES,
-                TRACKER_BYTES,
+    def _tell_day(
+        self,
+        day: _Day,
+        repository: Repository,
+        before: _Taken,
+        since: str,
+        sample: Sample,
+    ) -> tuple[_Taken, str, Sample]:
+        """The guest writes and ends; what the tracker says has changed is backed up."""
+        self.say(f"the guest writes, until a {day.end}")
+        image = self.folder / f"day-{len(self.steps)}.raw"
+        copy_image(before.image, image)
+        writes = self.file_system.change(image, sample, self.rng)
+        self._count(writes)
+        run_guest(self.disk, image, day.end)
+        if day.loses_rct:
+            self.say("its .rct file is lost")
+            self.disk.with_name(f"{self.disk.name}.rct").unlink()
+        changed = Extents(changed_pages(before.image, image, PAGE_BYTES))
+        with TrackedDisk.open(self.disk) as disk:
+            frozen = disk.freeze()
+            claimed = disk.changes_since(since)
+            point = self._backup(
+                day.what, frozen.file, repository, claimed, before.point, changed
             )
-            for _ in range(FALSE_CLAIMS)
-        ]
-        return changed.align(TRACKER_BYTES).union(Extents(false))
+            disk.thaw()
+            disk.forget(since)
+        missed = changed.subtract(claimed).total_bytes
+        self._check(
+            f"{day.what}: the tracker missed no change",
+            f"{missed} bytes were missed" if missed else None,
+        )
+        taken = _Taken(point, image, claimed, changed)
+        return taken, frozen.id, sample.without(writes.deleted)
+
+    def _count(self, writes: GuestWrites) -> None:
+        self.writes.added += writes.added
+        self.writes.rewritten += writes.rewritten
+        self.writes.deleted += writes.deleted
+        self.writes.pages += writes.pages
 
     def _backup(
         self,
@@ -210,6 +254,7 @@ class _Story:
         repository: Repository,
         changes: Extents | None = None,
         since: RestorePoint | None = None,
+        changed: Extents | None = None,
     ) -> RestorePoint:
         """Back up the disk and note what it cost."""
         self.say(f"backing up {what}")
@@ -221,6 +266,7 @@ class _Story:
                 restore_point=point.id,
                 method=stats.disks[0].method,
                 claimed_bytes=stats.changed_bytes,
+                changed_bytes=None if changed is None else changed.total_bytes,
                 read_bytes=stats.read_bytes,
                 new_bytes=stats.new_bytes,
                 stored_bytes=stats.stored_bytes,
@@ -254,24 +300,24 @@ class _Story:
     def _compare_points(
         self,
         repository: Repository,
-        first: RestorePoint,
-        second: RestorePoint,
-        third: RestorePoint,
-        changed: Extents,
+        taken: list[_Taken],
+        compared: RestorePoint,
     ) -> None:
-        """See that the repository knows the difference, and that comparing found nothing more."""
-        found = repository.diff(first, second).disks[0].extents
-        missed = changed.subtract(found).total_bytes
+        """See that the repository knows the differences, and that comparing found nothing more."""
+        unknown = 0
+        for before, after in pairwise(taken):
+            found = repository.diff(before.point, after.point).disks[0].extents
+            unknown += after.changed.subtract(found).total_bytes
         self._check(
             "diff covers what changed",
-            f"{missed} bytes are missing" if missed else None,
+            f"{unknown} bytes are missing" if unknown else None,
         )
-        more = repository.diff(second, third).disks[0].changed_bytes
+        more = repository.diff(taken[-1].point, compared).disks[0].changed_bytes
         self._check(
-            "comparing found what the list said",
+            "comparing found what the tracker said",
             f"{more} bytes differ" if more else None,
         )
-        missed_chunks = second.stats.missed_chunks
+        missed_chunks = sum(each.point.stats.missed_chunks for each in taken)
         self._check(
             "the audit found no missed change",
             f"{missed_chunks} chunks were missed" if missed_chunks else None,
@@ -281,46 +327,32 @@ class _Story:
         self.checks.append(Check(what, detail is None, detail))
 
     def _report(
-        self,
-        files_bytes: int,
-        files: int,
-        disk_bytes: int,
-        writes: GuestWrites,
-        changed: Extents,
-        picture: list[str],
-        started: float,
+        self, sample: Sample, disk_bytes: int, taken: list[_Taken], started: float
     ) -> DemoReport:
+        after_a_cut = taken[2]
+        with VirtualDisk.open(self.disk) as opened:
+            allocated = opened.allocated
         return DemoReport(
             file_system=self.file_system.name,
             note=self.file_system.note,
             disk_bytes=disk_bytes,
-            files=files,
-            files_bytes=files_bytes,
-            added=len(writes.added),
-            rewritten=len(writes.rewritten),
-            deleted=len(writes.deleted),
-            pages=writes.pages,
-            changed_bytes=changed.total_bytes,
+            files=len(sample.files),
+            files_bytes=sample.total_bytes,
+            added=len(self.writes.added),
+            rewritten=len(self.writes.rewritten),
+            deleted=len(self.writes.deleted),
+            pages=self.writes.pages,
+            changed_bytes=sum(each.changed.total_bytes for each in taken),
             steps=tuple(self.steps),
             checks=tuple(self.checks),
-            map=tuple(picture),
+            map=tuple(
+                disk_map(
+                    disk_bytes, allocated, after_a_cut.claimed, after_a_cut.changed
+                )
+            ),
             elapsed_seconds=time.monotonic() - started,
         )
 
 
 def _differs(where: int | None) -> str | None:
     return None if where is None else f"they differ from byte {where} on"
-
-
-def _set_disk_id(disk: Path, made: str, wanted: str) -> None:
-    """Give a VHDX file the identity that its disk had: it is the same disk, a day later.
-
-    The VirtualDiskId stands in the metadata region, which has no checksum (MS-VHDX 2.6.2.4).
-    """
-    with disk.open("r+b") as file:
-        head = file.read(METADATA_SEARCH_BYTES)
-        at = head.find(uuid.UUID(made).bytes_le)
-        if at < 0:
-            raise AssertionError("the disk id stands in the metadata region")
-        file.seek(at)
-        file.write(uuid.UUID(wanted).bytes_le)
