@@ -50,7 +50,7 @@ class Pattern:
 
 
 PATTERNS = (
-    Pattern("sequential 1 MiB", ("--rw=write",), MIB, 256),
+    Pattern("sequential 1 MiB", ("--rw=write",), MIB, 128),
     Pattern("random 64 KiB", ("--rw=randwrite",), 64 * KIB, 512),
     Pattern("random 4 KiB + fsync", ("--rw=randwrite", "--fsync=1"), 4 * KIB, 512),
 )
