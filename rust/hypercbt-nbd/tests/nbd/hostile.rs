@@ -177,7 +177,11 @@ fn feed(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_bytes_in_the_handshake_come_to_an_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

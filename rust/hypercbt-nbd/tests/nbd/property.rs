@@ -55,7 +55,11 @@ fn check_status(client: &mut Client, at: usize, len: usize, model: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_served_disk_is_a_vector_of_bytes(steps in proptest::collection::vec(step(), 1..20)) {

@@ -9,6 +9,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
@@ -122,6 +123,9 @@ fn writes_at_once(options: Options, count: usize, len: usize, expected: usize) -
             for _ in 0..expected {
                 comes.recv().unwrap();
             }
+            // One more would come by itself, and soon; the longer the wait, the surer the test.
+            let more = comes.recv_timeout(Duration::from_millis(300));
+            assert!(more.is_err(), "more than {expected} at once");
             for _ in 0..count {
                 go.send(()).unwrap();
                 assert_eq!(client.simple_reply().1, 0);
