@@ -262,7 +262,7 @@ def main() -> int:
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     program = target / "release" / "examples" / "tracking_cost"
     print(f"median of {PAIRS} interleaved pairs, {DISK_BYTES // GIB} GiB fixed VHDX")
-    print(HEADER)
+    print(HEADER, flush=True)
     for pattern in PATTERNS:
         with tempfile.TemporaryDirectory() as folder:
             measure(program, pattern, Path(folder))

@@ -32,7 +32,7 @@ def play(story: Story, rounds: int) -> None:
         ("killed thawing", story.backup_killed_thawing),
         (".rct lost", story.backup),
     ]
-    print(HEADER)
+    print(HEADER, flush=True)
     show(story, "full", story.first_backup())
     for number in range(rounds):
         what, backup = endings[number % len(endings)]
