@@ -77,8 +77,7 @@ fn main() {
         warm(&tracker, grain(0))
     );
 
-    // A million grains, none beside another, over all of the disk. They are written ordered by region group, as a guest's
-    // file system does, so that marking them is not what is measured.
+    // A million grains, none beside another, over all of the disk, in order.
     let step = DISK / 4096 / CHANGED;
     let mut truth: Vec<Extent> = vec![grain(0)];
     let started = Instant::now();

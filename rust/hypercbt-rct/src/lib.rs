@@ -35,11 +35,14 @@ mod options;
 mod place;
 mod recovery;
 mod runs;
+mod seal;
 mod sectors;
 mod snapshot;
+mod stamps;
 mod state;
 mod stats;
 mod tracker;
+mod write_back;
 
 pub use error::{Error, Lost, Result, TrackerCall, TrackerFile};
 pub use id::{InvalidRctId, RctId};

@@ -76,6 +76,9 @@ impl Map {
     /// Takes less memory: fills its pieces, and where that is not enough tells only half as much apart.
     /// False if it cannot.
     pub(crate) fn shrink(&mut self) -> bool {
+        if self.runs.bytes() == 0 {
+            return false;
+        }
         let enough = self.runs.bytes() / SHRINK.1 * SHRINK.0;
         self.runs.widen(self.precision);
         if self.runs.bytes() <= enough {
@@ -152,6 +155,11 @@ mod tests {
         }
         assert!(precisions.is_sorted());
         assert_eq!(touched(&map), [extent(0, 1 << 20)]);
+    }
+
+    #[test]
+    fn an_empty_map_does_not_shrink() {
+        assert!(!map(1 << 20).shrink());
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Machine, REGION, UNIT, extent, set};
-use hypercbt_rct::{Error, Options, Recovered};
+use hypercbt_file::LocalFiles;
+use hypercbt_rct::{Error, Options, Recovered, Tracker};
 
 #[test]
 fn what_was_written_after_a_seal_and_nothing_else_is_reported_in_grains() {
@@ -234,6 +237,37 @@ fn as_many_ids_are_kept_as_the_file_holds_and_one_more_is_refused() {
     tracker.forget(&oldest).unwrap();
     tracker.seal().unwrap();
     assert_eq!(tracker.ids().len(), limit);
+}
+
+#[test]
+fn on_the_files_of_this_machine_it_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk.vhdx");
+    let files = Arc::new(LocalFiles);
+    let (stamp, options, identity) = (common::stamp(1), common::options(), common::identity());
+    let made = Tracker::create(files.clone(), &disk, &identity, stamp, &options, [1; 16]);
+    let tracker = made.unwrap();
+    let open = |session| Tracker::open(files.clone(), &disk, &identity, stamp, &options, session);
+    assert!(matches!(open([2; 16]), Err(Error::InUse { .. })));
+    let id = tracker.seal().unwrap();
+    common::write(&tracker, extent(0, 1));
+    tracker.flush().unwrap();
+    common::write(&tracker, extent(60 * REGION, 60 * REGION + 1));
+    drop(tracker);
+    let tracker = open([2; 16]).unwrap();
+    assert_eq!(
+        tracker.changes_since(&id).unwrap(),
+        set(&[(0, UNIT), (60 * REGION, 61 * REGION)])
+    );
+    tracker.close(stamp).unwrap();
+    let mut names: Vec<_> = folder
+        .path()
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["disk.vhdx.mrt", "disk.vhdx.rct"]);
 }
 
 #[test]
