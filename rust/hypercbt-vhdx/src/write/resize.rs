@@ -53,12 +53,13 @@ struct Table {
 impl WritableVhdx {
     /// Gives the disk another size; durable on return. What is new reads as zeros.
     ///
-    /// No write may be under way behind the smaller of the two sizes.
+    /// The guest is paused for it: no write, `zero` or `unmap` may be under way.
     ///
     /// # Errors
-    /// [`Error::CannotResize`]: the size is not possible, or what would be cut off is in use: only blocks that are in
-    /// no file of the chain can go, so a fixed disk never becomes smaller. The disk is then as it was, and after any
-    /// other error it has the old size or the new one.
+    /// [`Error::CannotResize`]: the size is not possible; or what would be cut off is in use, for only blocks that are
+    /// in no file of the chain can go, and so a fixed disk never becomes smaller; or the disk is a child that ends
+    /// before its parent, whose data would appear. The disk is then as it was. After any other error it has the old
+    /// size or the new one.
     pub fn resize(&self, size: ByteLen) -> Result<()> {
         let sector_bytes = self.logical_sector_bytes;
         options::check_size(size, sector_bytes, ByteLen(MAX_DISK_BYTES))
