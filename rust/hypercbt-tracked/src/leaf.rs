@@ -56,8 +56,10 @@ pub(crate) fn find(
 ) -> Result<Found> {
     let checkpoint = names::checkpoint_of(base)?;
     let folder = names::folder_of(base);
-    let synced = files.sync_folder(folder);
-    synced.map_err(|source| files_error(folder, source))?;
+    if !step::left_out("tracked.leaf.folder") {
+        let synced = files.sync_folder(folder);
+        synced.map_err(|source| files_error(folder, source))?;
+    }
     let is_frozen = match files.open_to_read(&checkpoint) {
         Ok(_) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,

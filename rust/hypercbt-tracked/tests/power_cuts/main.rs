@@ -22,18 +22,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use hypercbt_file::step;
-use hypercbt_powercut::{Asked, Report, campaign_with_recoveries, steps_in};
+use hypercbt_powercut::{Asked, Report, SimFiles, campaign_with_recoveries, steps_in};
 
 use check::check;
 use story::Story;
 
 /// Each leaves out one step, or does it too late, and must be caught.
-const MUTANTS: [&str; 8] = [
+const MUTANTS: [&str; 9] = [
     "tracked.begin.expect",
     "tracked.change.expect",
     "tracked.change.mark_first",
     "tracked.close.expect",
     "tracked.freeze.expect",
+    "tracked.leaf.folder",
     "tracked.seal.flush",
     "tracked.stamps.settle",
     "tracked.thaw.expect",
@@ -41,12 +42,18 @@ const MUTANTS: [&str; 8] = [
 
 /// A mutant must be caught within so many states.
 const MUTANT_CUTS: u64 = 10_000;
+/// Opening a disk and freezing or thawing it takes fewer operations.
+const KILLS: usize = 100;
+/// A freeze syncs a folder fewer times.
+const NAMES: u64 = 3;
+/// States of the machine on which a process was killed.
+const CUTS_OF_A_KILL: usize = 3;
 /// States of one story; then another is told.
 const CUTS_OF_A_STORY: u64 = 2_000;
 
 #[test]
 fn no_change_is_missed_and_nothing_is_lost() {
-    let asked = Asked::from_env(3_000);
+    let asked = Asked::from_env(2_000);
     let (mut distinct, mut checked, mut stories) = (0, 0, 0);
     let mut took = Duration::ZERO;
     while distinct < asked.distinct {
@@ -83,9 +90,39 @@ fn the_mutants_are_those_of_the_source() {
     assert_eq!(steps_in(&source).unwrap(), listed);
 }
 
+#[test]
+fn a_process_may_be_killed_at_any_operation_and_names_need_not_stay() {
+    let told = tell_of_kills_and_names();
+    assert!(told.is_ok(), "{told:?}");
+}
+
+/// A process is killed at each of its operations, or a name is not made durable, and then power goes. Returns how
+/// many states were looked at, and what was wrong with the last of them.
+fn tell_of_kills_and_names() -> Result<u64, (u64, String)> {
+    let kills = (1..=KILLS).flat_map(|kill| [(kill, false), (kill, true)]);
+    let kills = kills.map(|(kill, is_frozen)| Story::tell_of_a_kill(kill, is_frozen));
+    let kills = kills.map(|story| (story, CUTS_OF_A_KILL));
+    let names = (0..NAMES).map(|syncs| (Story::tell_of_a_name(syncs), usize::MAX));
+    let mut cuts = 0;
+    for (number, (story, most)) in names.chain(kills).enumerate() {
+        let story = story.map_err(|why| (cuts, format!("story {number}: {why}")))?;
+        let history = story.files.history();
+        let end = history.len();
+        for state in history.extremes(end).into_iter().take(most) {
+            cuts += 1;
+            let checked = check(&SimFiles::from_state(&state), &story.promises, end);
+            checked.map_err(|why| (cuts, format!("story {number}: {why}")))?;
+        }
+    }
+    Ok(cuts)
+}
+
 /// After how many states something was wrong.
 fn cuts_until_caught(seed: u64) -> Option<u64> {
-    let mut cuts = 0;
+    let mut cuts = match tell_of_kills_and_names() {
+        Ok(cuts) => cuts,
+        Err((cuts, _)) => return Some(cuts),
+    };
     for story in 0_u64.. {
         if cuts >= MUTANT_CUTS {
             break;

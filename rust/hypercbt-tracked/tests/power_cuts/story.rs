@@ -1,7 +1,9 @@
 //! What happens to a disk before its power goes: a guest that writes, backups that freeze, processes that die.
 
+use std::io::ErrorKind;
+
 use hypercbt_extent::DiskOffset;
-use hypercbt_powercut::SimFiles;
+use hypercbt_powercut::{Call, Fault, SimFiles};
 use hypercbt_tracked::{TrackedDisk, Tracking};
 use hypercbt_vhdx::NewKind;
 
@@ -35,11 +37,82 @@ impl Story {
     /// # Errors
     /// Something was wrong without any cut.
     pub(crate) fn tell(seed: u64) -> Result<Self, String> {
+        let mut teller = Teller::new(seed)?;
+        for _ in 0..STEPS {
+            teller.step()?;
+        }
+        Ok(teller.story())
+    }
+
+    /// A process is killed after so many operations, in which it opens a disk and freezes it, or thaws it where it is
+    /// frozen; another goes on and writes.
+    ///
+    /// # Errors
+    /// Something was wrong without any cut.
+    pub(crate) fn tell_of_a_kill(operations: usize, is_frozen: bool) -> Result<Self, String> {
+        let mut teller = Teller::new(1)?;
+        teller.write()?;
+        if is_frozen {
+            teller.freeze_or_thaw()?;
+        }
+        teller.write()?;
+        teller.flush()?;
+        teller.be_killed(operations, Deed::FreezeOrThaw)?;
+        teller.write()?;
+        teller.flush()?;
+        Ok(teller.story())
+    }
+
+    /// The name of a checkpoint cannot be made durable: the freeze fails, and the guest goes on in the base.
+    ///
+    /// # Errors
+    /// Something was wrong without any cut.
+    pub(crate) fn tell_of_a_name(folder_syncs: u64) -> Result<Self, String> {
+        let mut teller = Teller::new(1)?;
+        teller.write()?;
+        teller.flush()?;
+        teller.files.fail(Fault {
+            call: Call::SyncFolder,
+            path: None,
+            after: folder_syncs,
+            times: 1,
+            error: ErrorKind::Other,
+        });
+        let begun = teller.files.ops();
+        let frozen = teller.freeze_or_thaw();
+        teller.files.mend();
+        if frozen.is_err() {
+            // It is frozen all the same if the child was there before something failed.
+            let is_frozen = teller.disk().frozen().is_some();
+            let now = teller.files.ops();
+            teller.promises.freezes.push(Freeze {
+                begun,
+                ended: if is_frozen { now } else { NEVER },
+                thaw_begun: if is_frozen { NEVER } else { begun },
+                thaw_ended: if is_frozen { NEVER } else { now },
+                values: teller.now.clone(),
+            });
+        }
+        teller.write()?;
+        teller.flush()?;
+        Ok(teller.story())
+    }
+}
+
+/// What a process does that is killed meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    FreezeOrThaw,
+    WriteAndFlush,
+}
+
+impl Teller {
+    fn new(seed: u64) -> Result<Self, String> {
         let kind = match seed % 4 {
             0 => NewKind::Fixed,
             _ => NewKind::Dynamic,
         };
-        let mut teller = Teller {
+        let mut teller = Self {
             files: machine(kind),
             disk: None,
             promises: Promises {
@@ -53,17 +126,16 @@ impl Story {
         };
         teller.open()?;
         teller.promises.tracked = teller.files.ops();
-        for _ in 0..STEPS {
-            teller.step()?;
-        }
-        let Teller {
-            files, promises, ..
-        } = teller;
-        Ok(Self { files, promises })
+        Ok(teller)
     }
-}
 
-impl Teller {
+    fn story(self) -> Story {
+        Story {
+            files: self.files,
+            promises: self.promises,
+        }
+    }
+
     fn draw(&mut self, below: u64) -> u64 {
         self.state = scramble(self.state);
         self.state % below
@@ -81,9 +153,17 @@ impl Teller {
             53..65 => self.flush(),
             65..70 => self.disk().flush_tracking().map_err(said("flush_tracking")),
             70..77 => self.seal(),
-            77..91 => self.freeze_or_thaw(),
-            91..94 => self.close_and_open(),
-            94..97 => self.die_and_open(),
+            77..89 => self.freeze_or_thaw(),
+            89..91 => self.close_and_open(),
+            91..93 => self.die_and_open(),
+            93..97 => {
+                let operations = usize::try_from(1 + self.draw(90)).unwrap();
+                let deed = match self.draw(4) {
+                    0 => Deed::WriteAndFlush,
+                    _ => Deed::FreezeOrThaw,
+                };
+                self.be_killed(operations, deed)
+            }
             _ => self.forget(),
         }
     }
@@ -107,9 +187,9 @@ impl Teller {
             self.next_value += 1;
         }
         let at = DiskOffset(SECTORS[first]);
-        self.disk().write_at(at, &bytes).map_err(said("write"))?;
+        let written = self.disk().write_at(at, &bytes).map_err(said("write"));
         self.changed(begun);
-        Ok(())
+        written
     }
 
     /// A piece of the disk: a sector or two, or whole blocks.
@@ -242,12 +322,89 @@ impl Teller {
         drop(self.disk.take());
         let begun = self.files.ops();
         self.open()?;
+        self.look(begun)
+    }
+
+    /// A process is killed while it opens the disk, or freezes, thaws or flushes it; another goes on.
+    fn be_killed(&mut self, operations: usize, deed: Deed) -> Result<(), String> {
+        drop(self.disk.take());
+        let begun = self.files.ops();
+        self.sessions += 1;
+        let doomed = open(&self.files.killed_after(begun + operations), self.sessions);
+        let mut interrupted = None;
+        if let Ok(disk) = doomed {
+            self.disk = Some(disk);
+            if self.look(begun).is_ok() {
+                interrupted = self.act_until_killed(deed);
+            }
+        }
+        drop(self.disk.take());
+        let begun = self.files.ops();
+        self.open()?;
+        if let Some(freeze) = interrupted {
+            self.see_whether_frozen(freeze);
+        }
+        self.look(begun)
+    }
+
+    /// Returns the freeze that was not told to be done.
+    fn act_until_killed(&mut self, deed: Deed) -> Option<(Freeze, Flush)> {
+        let begun = self.files.ops();
+        if deed == Deed::WriteAndFlush {
+            let _killed = self.write().and_then(|()| self.flush());
+            return None;
+        }
+        let freeze = Freeze {
+            begun,
+            ended: NEVER,
+            thaw_begun: NEVER,
+            thaw_ended: NEVER,
+            values: self.now.clone(),
+        };
+        let flush = Flush {
+            ended: NEVER,
+            changes: self.promises.changes.iter().map(Vec::len).collect(),
+        };
+        let was_frozen = self.disk().frozen().is_some();
+        if self.freeze_or_thaw().is_ok() {
+            return None;
+        }
+        if was_frozen {
+            // Whether it was thawed is seen by whoever opens it: from here on both may be.
+            if let Some(frozen) = self.promises.freezes.last_mut() {
+                frozen.thaw_begun = begun;
+            }
+            return None;
+        }
+        Some((freeze, flush))
+    }
+
+    fn see_whether_frozen(&mut self, (mut freeze, mut flush): (Freeze, Flush)) {
+        let now = self.files.ops();
+        if self.disk().frozen().is_some() {
+            freeze.ended = now;
+            flush.ended = now;
+            self.promises.flushes.push(flush);
+        } else {
+            freeze.thaw_begun = freeze.begun;
+            freeze.thaw_ended = now;
+        }
+        self.promises.freezes.push(freeze);
+    }
+
+    /// Looks what a process left that did not close the disk.
+    fn look(&mut self, begun: usize) -> Result<(), String> {
         for (sector, place) in SECTORS.iter().enumerate() {
             let value = self.read(sector)?;
             if !self.promises.allowed(sector, begun).contains(&value) {
                 return Err(format!("a process died, and {place} is {value}"));
             }
             self.now[sector] = value;
+        }
+        if self.disk().frozen().is_none()
+            && let Some(last) = self.promises.freezes.last_mut()
+        {
+            last.thaw_ended = last.thaw_ended.min(self.files.ops());
         }
         self.changed(begun);
         Ok(())
