@@ -91,7 +91,7 @@ windows: ## lints the Rust core for Windows; needs the target x86_64-pc-windows-
 power-cuts: ## POWER_CUTS (1000000) distinct states after a power cut of each: tracker, VHDX, tracked disk, repository
 	for crate in rct vhdx tracked repo; do \
 		HYPERCBT_POWER_CUTS=$(POWER_CUTS) HYPERCBT_POWER_CUT_SEED=$(POWER_CUT_SEED) \
-			cargo test --release --locked --quiet -p hypercbt-$$crate --test power_cuts -- --nocapture || exit 1; \
+			cargo test --release --locked --quiet -p hypercbt-$$crate --test 'power_cuts*' -- --nocapture || exit 1; \
 	done
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
