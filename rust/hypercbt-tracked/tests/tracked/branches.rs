@@ -10,7 +10,9 @@ use hypercbt_rct::Lost;
 use hypercbt_tracked::{Error, TrackedDisk, Tracking};
 use hypercbt_vhdx::{Guid, Guids, OpenOptions, Opening};
 
-use crate::support::{BASE, CHECKPOINT, KIB, MRT, RCT, SECTOR, open, opened, random, read, write};
+use crate::support::{
+    BASE, CHECKPOINT, KIB, MIB, MRT, RCT, SECTOR, content, open, opened, random, read, write,
+};
 
 fn is_changed(disk: &TrackedDisk) -> bool {
     matches!(disk.tracking(), Tracking::Lost(Lost::DiskChanged { .. }))
@@ -191,4 +193,53 @@ fn what_an_older_copy_of_everything_holds_is_whole() {
     let disk = TrackedDisk::open(machine, Path::new(BASE), &options, random(9)).unwrap();
     assert_eq!(*disk.tracking(), Tracking::Continued);
     assert!(!disk.changes_since(&id).unwrap().is_empty());
+}
+
+#[test]
+fn a_child_that_is_thrown_away_in_the_middle_of_its_merge_is_noticed() {
+    let mut half_merged = 0;
+    for operations in 1..80 {
+        let (files, disk) = opened();
+        for at in [0, MIB, 2 * MIB] {
+            write(&disk, at, 1).unwrap();
+        }
+        disk.freeze().unwrap();
+        for at in [0, MIB, 2 * MIB, 3 * MIB] {
+            write(&disk, at, 2).unwrap();
+        }
+        let id = disk.seal().unwrap();
+        let then = content(&disk);
+        disk.close().unwrap();
+
+        let doomed: Arc<dyn FileSystem> = Arc::new(files.killed_after(files.ops() + operations));
+        let options = crate::support::options();
+        let opened = TrackedDisk::open(doomed, Path::new(BASE), &options, random(2));
+        if opened.is_ok_and(|disk| disk.thaw().is_ok()) {
+            break;
+        }
+        if files.remove(Path::new(CHECKPOINT)).is_err() {
+            continue;
+        }
+        let disk = open(&files, 3).unwrap();
+        let now = content(&disk);
+        half_merged += usize::from(now != then && file_differs(&now, 1));
+        match disk.changes_since(&id) {
+            Err(Error::TrackingLost { .. }) => {}
+            Ok(changed) => {
+                for (sector, (a, b)) in then.chunks(SECTOR).zip(now.chunks(SECTOR)).enumerate() {
+                    let at = DiskOffset((sector * SECTOR) as u64);
+                    assert!(a == b || changed.contains(at), "{operations}: {at}");
+                }
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(half_merged > 0);
+}
+
+/// Whether some sectors that held this byte hold another now.
+fn file_differs(now: &[u8], byte: u8) -> bool {
+    [0, MIB, 2 * MIB]
+        .iter()
+        .any(|at| now[usize::try_from(*at).unwrap()] != byte)
 }
