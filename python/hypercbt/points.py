@@ -239,10 +239,10 @@ def restore_format(path: str, format: str | None) -> str:
         return format
     suffix = PurePath(path).suffix.lower()
     if suffix not in RESTORE_FORMATS:
-        known = ", ".join(RESTORE_FORMATS)
+        suffixes = ", ".join(RESTORE_FORMATS)
         raise ValueError(
             f"the name {PurePath(path).name!r} does not say the format; "
-            f"give one of the suffixes {known}, or the format"
+            f"give one of the suffixes {suffixes}, or the format"
         )
     return RESTORE_FORMATS[suffix]
 
