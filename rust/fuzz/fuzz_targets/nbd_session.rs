@@ -1,6 +1,7 @@
 //! Any bytes as an NBD client: no panic, no unbounded allocation, and it comes to an end.
 //!
-//! The first byte says where they begin: with the handshake, or with the first request after one.
+//! The first byte says where they begin, with the handshake or with the first request after one, and
+//! whether they are made into requests.
 
 #![no_main]
 
@@ -85,14 +86,39 @@ impl Export for Checked {
     }
 }
 
+/// Requests that are nearly right: ten bytes each, and more for what is to be written.
+fn requests(mut rest: &[u8]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    while let Some((header, after)) = rest.split_first_chunk::<10>() {
+        let [flags, more_flags, command, cookie, a, b, c, d, e, f] = *header;
+        stream.extend(0x2560_9513_u32.to_be_bytes());
+        stream.extend([more_flags & 0x80, flags & 0x1f, 0, command % 9]);
+        stream.extend([0, 0, 0, 0, 0, 0, 0, cookie]);
+        stream.extend([0, 0, 0, 0, 0, a & 0x1f, b, c]);
+        stream.extend([0, d & 0x1f, e, f]);
+        rest = after;
+        if command % 9 == 1 {
+            let len = rest
+                .len()
+                .min(usize::from(d & 0x1f) << 16 | usize::from(e) << 8 | usize::from(f));
+            let (payload, after) = rest.split_at(len);
+            stream.extend(payload);
+            rest = after;
+        }
+    }
+    stream.extend(rest);
+    stream
+}
+
 fuzz_target!(|input: &[u8]| {
     let Some((first, rest)) = input.split_first() else {
         return;
     };
-    let greeting: &[u8] = match first % 3 {
-        0 => b"",
-        1 => OLD_GREETING,
-        _ => GREETING,
+    let (greeting, rest): (&[u8], _) = match first % 4 {
+        0 => (b"", rest.to_vec()),
+        1 => (OLD_GREETING, requests(rest)),
+        2 => (GREETING, requests(rest)),
+        _ => (GREETING, rest.to_vec()),
     };
     let disk = Checked {
         read_only: first & 0x80 != 0,

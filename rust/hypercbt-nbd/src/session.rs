@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufReader, Read, Write},
-    num::NonZeroUsize,
     thread,
 };
 
@@ -107,10 +106,19 @@ pub(crate) fn transmit<W: Write + Send>(
             let work = move || worker.run(&queue);
             thread::Builder::new().spawn_scoped(scope, work)
         };
-        let started = (0..options.workers.get()).map_while(|_| worker().ok());
+        let wanted = 0..options.workers.get();
+        let workers: Vec<_> = wanted.map_while(|_| worker().ok()).collect();
         // Fewer than wanted do as well, but without any nobody would answer.
-        NonZeroUsize::new(started.count()).ok_or(Ended::Io)?;
-        requests.hand_out(&jobs, || replies.is_broken())
+        if workers.is_empty() {
+            return Err(Ended::Io);
+        }
+        let ended = requests.hand_out(&jobs, || replies.is_broken());
+        drop(jobs);
+        for worker in workers {
+            // Until the thread has gone, not only its work: the next connection needs the room.
+            worker.join().expect("a worker does not panic");
+        }
+        ended
     })
 }
 
