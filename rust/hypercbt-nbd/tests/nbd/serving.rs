@@ -108,7 +108,8 @@ fn writes_at_once(options: Options, count: usize, len: usize, expected: usize) -
         inside: AtomicUsize::new(0),
         most: AtomicUsize::new(0),
     };
-    serve_at(&any_port(), options, &counting, |address, _| {
+    // With the test goes what the disk waits for.
+    serve_at(&any_port(), options, &counting, move |address, _| {
         let mut client = Client::simple(address);
         thread::scope(|scope| {
             // What is not read by the server is not sent either.
@@ -156,7 +157,7 @@ fn a_slow_request_holds_up_no_other_of_its_connection() {
         disk: MemoryDisk::new(vec![1; 4096]),
         go: Mutex::new(wait),
     };
-    serve(&slow, |address| {
+    serve(&slow, move |address| {
         let mut client = Client::simple(address);
         client.request(0, READ, 1, 0, 2);
         client.request(0, READ, 2, 100, 2);
