@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from os import fspath
-from types import TracebackType
 from typing import Any
 
 from hypercbt import _native
+from hypercbt.closing import Closing
 from hypercbt.documents import now_microseconds, parse, parse_list, seconds
 from hypercbt.errors import (
     AmbiguousPointError,
@@ -30,7 +30,7 @@ LATEST = "latest"
 WHOLE_ID = re.compile("[0-9a-fA-F]{32}")
 
 
-class Repository:
+class Repository(Closing):
     """An open repository.
 
     Any number of processes may use one at once: what stands in it never changes.
@@ -100,17 +100,6 @@ class Repository:
     def close(self) -> None:
         """Let go of it. Points and files that came from it stay usable."""
         self._open = None
-
-    def __enter__(self) -> "Repository":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Repository {self._open.path if self._open else 'closed'}>"

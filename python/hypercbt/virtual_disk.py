@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from os import fspath
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hypercbt import _native
+from hypercbt.closing import Closing
 from hypercbt.documents import parse_list
 from hypercbt.models import Inspection, Path
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-class VirtualDisk:
+class VirtualDisk(Closing):
     """A VHDX or VHD file with all its parents, or a raw disk, open for reading. Never written to.
 
     Reads may come from any number of threads at once.
@@ -115,17 +115,6 @@ class VirtualDisk:
     def close(self) -> None:
         """Close the files."""
         self.native.close()
-
-    def __enter__(self) -> "VirtualDisk":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<VirtualDisk {self.path}>"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from os import fspath
 from pathlib import Path as FilePath
-from types import TracebackType
 from typing import Literal, TypeAlias, cast
 
 from hypercbt import _native
+from hypercbt.closing import Closing
 from hypercbt.models import Path
 from hypercbt.serve import NbdServer, serve
 
@@ -48,7 +48,7 @@ class Checkpoint:
     """The file that the guest writes to meanwhile."""
 
 
-class TrackedDisk:
+class TrackedDisk(Closing):
     """A VHDX file that is open for writing, and never without its change tracker.
 
     Any number of threads may use it at once. One process that dies without `close` harms nothing: what was flushed
@@ -230,17 +230,6 @@ class TrackedDisk:
     def close(self) -> None:
         """Close disk and tracker cleanly. A checkpoint stays. A second close does nothing."""
         self.native.close()
-
-    def __enter__(self) -> "TrackedDisk":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<TrackedDisk {self.path}>"

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::good_vhd::{good, reads, refused};
 use common::sparse::SparseFile;
 use common::vhd::{VhdImage, fixed};
 use common::{MIB, open, read, refusal};
@@ -12,28 +13,6 @@ use hypercbt_vhdx::{FileOffset, Guid, Kind, ReadAt, VirtualDisk};
 
 fn extent(start: u64, len: u64) -> Extent {
     Extent::new(DiskOffset(start), ByteLen(len)).unwrap()
-}
-
-/// A disk of 8 MiB in blocks of 2 MiB, of which block 1 begins with `payload`.
-fn good() -> VhdImage {
-    let mut image = VhdImage::dynamic(8 * MIB, 2 * MIB);
-    image.full(1, 7, b"payload");
-    image
-}
-
-fn reads(change: impl FnOnce(&mut VhdImage)) -> VirtualDisk {
-    let mut image = good();
-    change(&mut image);
-    let disk = open([image.build()]).unwrap();
-    assert_eq!(read(&disk, 2 * MIB, 7), b"payload");
-    assert_eq!(read(&disk, 0, 7), [0; 7]);
-    disk
-}
-
-fn refused(change: impl FnOnce(&mut VhdImage)) -> String {
-    let mut image = good();
-    change(&mut image);
-    refusal(open([image.build()]))
 }
 
 // Footers.

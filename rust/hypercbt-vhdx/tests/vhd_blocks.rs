@@ -8,35 +8,14 @@
 
 mod common;
 
+use common::good_vhd::{good, reads, refused};
 use common::vhd::VhdImage;
 use common::{GIB, MIB, open, read, refusal};
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
-use hypercbt_vhdx::{FileIndex, FileOffset, Place, Segment, VirtualDisk};
+use hypercbt_vhdx::{FileIndex, FileOffset, Place, Segment};
 
 fn extent(start: u64, len: u64) -> Extent {
     Extent::new(DiskOffset(start), ByteLen(len)).unwrap()
-}
-
-/// A disk of 8 MiB in blocks of 2 MiB, of which block 1 begins with `payload`.
-fn good() -> VhdImage {
-    let mut image = VhdImage::dynamic(8 * MIB, 2 * MIB);
-    image.full(1, 7, b"payload");
-    image
-}
-
-fn reads(change: impl FnOnce(&mut VhdImage)) -> VirtualDisk {
-    let mut image = good();
-    change(&mut image);
-    let disk = open([image.build()]).unwrap();
-    assert_eq!(read(&disk, 2 * MIB, 7), b"payload");
-    assert_eq!(read(&disk, 0, 7), [0; 7]);
-    disk
-}
-
-fn refused(change: impl FnOnce(&mut VhdImage)) -> String {
-    let mut image = good();
-    change(&mut image);
-    refusal(open([image.build()]))
 }
 
 // Headers and tables.

@@ -13,6 +13,7 @@
 
 pub mod dirty;
 pub mod good;
+pub mod good_vhd;
 pub mod image;
 pub mod log;
 pub mod segments;

@@ -9,7 +9,7 @@ use hypercbt_extent::ByteLen;
 use tempfile::TempDir;
 
 use crate::programs::{check_by_qemu, is_here, read_by_qemu};
-use crate::{MIB, assert_same, begin, content, create_child, guid, write};
+use crate::{MIB, assert_same, begin, content, create_child, guid, merge, write};
 
 /// Unpacks an image, or says that there is none.
 fn unpack(name: &str, path: &Path) -> bool {
@@ -29,14 +29,6 @@ fn unpack(name: &str, path: &Path) -> bool {
             false
         }
     }
-}
-
-fn merge(child: &Path, parent: &Path) {
-    let files: std::sync::Arc<dyn hypercbt_file::FileSystem> =
-        std::sync::Arc::new(hypercbt_file::LocalFiles);
-    let options = hypercbt_vhdx::OpenOptions::default();
-    let merged = hypercbt_vhdx::merge(begin(child, 3), &files, parent, &options, &crate::guids(4));
-    merged.unwrap().close(guid(0xB3)).unwrap();
 }
 
 #[test]

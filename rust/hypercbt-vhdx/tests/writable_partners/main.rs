@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
-use hypercbt_file::LocalFiles;
+use hypercbt_file::{FileSystem, LocalFiles};
 use hypercbt_vhdx::{
     Guid, Guids, NewKind, NewVhdx, OpenOptions, Opening, VhdxOptions, VirtualDisk, WritableVhdx,
     create_vhdx,
@@ -55,6 +55,13 @@ fn create_child(path: &Path, parent: &Path, number: u8) {
 fn begin(path: &Path, session: u8) -> WritableVhdx {
     let opening = Opening::new(Arc::new(LocalFiles), path, &OpenOptions::default());
     opening.unwrap().begin(&guids(session)).unwrap()
+}
+
+fn merge(child: &Path, parent: &Path) {
+    let files: Arc<dyn FileSystem> = Arc::new(LocalFiles);
+    let options = OpenOptions::default();
+    let merged = hypercbt_vhdx::merge(begin(child, 3), &files, parent, &options, &guids(4));
+    merged.unwrap().close(guid(0xB3)).unwrap();
 }
 
 /// Bytes that tell their place and who wrote them, and are never zero.

@@ -7,7 +7,7 @@ use hypercbt_vhdx::NewKind;
 use tempfile::TempDir;
 
 use crate::programs::{is_here, read_by_python, run};
-use crate::{MIB, assert_same, begin, content, create, create_child, extent, guid, write};
+use crate::{MIB, assert_same, begin, content, create, create_child, extent, guid, merge, write};
 
 const LIBVHDI: &str = "
 import sys, pyvhdi
@@ -94,14 +94,6 @@ fn three_readers_agree_on_a_child_and_on_what_it_was_merged_into() {
     merge(&child, &base);
     assert!(!child.exists());
     check_all(&[&base], &wanted);
-}
-
-fn merge(child: &Path, parent: &Path) {
-    let files: std::sync::Arc<dyn hypercbt_file::FileSystem> =
-        std::sync::Arc::new(hypercbt_file::LocalFiles);
-    let options = hypercbt_vhdx::OpenOptions::default();
-    let merged = hypercbt_vhdx::merge(begin(child, 3), &files, parent, &options, &crate::guids(4));
-    merged.unwrap().close(guid(0xB3)).unwrap();
 }
 
 #[test]

@@ -1,0 +1,23 @@
+"""What is let go by `with`."""
+
+from types import TracebackType
+from typing import Self
+
+
+class Closing:
+    """Something with a `close` that is called where its `with` block ends, also by an error."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
