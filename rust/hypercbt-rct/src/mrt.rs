@@ -32,9 +32,9 @@ pub(crate) struct Mrt {
     usable: bool,
     /// The `.rct` file that is known to be there.
     pub(crate) rct: Option<RctName>,
-    /// Files that had the name before. Their locks stay: who opened one just before it was replaced, and locks it
-    /// just after, must not believe that nobody tracks the disk.
-    replaced: Vec<Arc<dyn DiskFile>>,
+    /// Each file that may have the name now, and the one that had it before, so that their locks keep others out: who
+    /// opened one just before it was replaced, and locks it just after, must not believe that nobody tracks the disk.
+    holders: Vec<Arc<dyn DiskFile>>,
 }
 
 /// The `.mrt` file that a session finds. It is read, and replaced; nothing is ever written to it again.
@@ -95,21 +95,18 @@ impl Mrt {
         replaced: Option<Arc<dyn DiskFile>>,
         fill: impl FnOnce(&dyn DiskFile) -> Result<Header>,
     ) -> Result<Self> {
-        let unfinished = place.begin(FILE, sectors.tracker)?;
-        let empty = make_empty(&*unfinished.content, &sectors);
-        empty.map_err(failed(FILE, TrackerCall::Write))?;
-        let header = fill(&*unfinished.content)?;
-        write_header(&*unfinished.content, &header)?;
+        let mut holders = replaced.into_iter().collect();
+        let (file, header) = make(place, &sectors, &mut holders, fill)?;
         Ok(Self {
             place: place.clone(),
-            file: unfinished.finish()?,
+            file,
             sectors,
             sequence: header.sequence,
             header,
             newest: 1,
             usable: true,
             rct: None,
-            replaced: replaced.into_iter().collect(),
+            holders,
         })
     }
 
@@ -175,7 +172,7 @@ impl Mrt {
             ..self.header.clone()
         };
         let sectors = self.sectors;
-        let new = Self::create(&self.place, sectors, None, |file| {
+        let (file, header) = make(&self.place, &sectors, &mut self.holders, |file| {
             while let Some(regions) = touched() {
                 if !step::left_out("rct.renew.marks") {
                     let marked = sectors.mark(file, &regions, clock);
@@ -184,10 +181,9 @@ impl Mrt {
             }
             Ok(header)
         })?;
-        self.replaced.push(Arc::clone(&self.file));
-        self.file = new.file;
-        self.header = new.header;
-        self.newest = new.newest;
+        self.file = file;
+        self.header = header;
+        self.newest = 1;
         self.usable = true;
         Ok(())
     }
@@ -199,6 +195,21 @@ impl Mrt {
         }
         synced.map_err(failed(FILE, TrackerCall::Sync))
     }
+}
+
+/// Makes a new file under its name, whole or not at all. Its headers were written in order, the second one last.
+fn make(
+    place: &Place,
+    sectors: &Sectors,
+    holders: &mut Vec<Arc<dyn DiskFile>>,
+    fill: impl FnOnce(&dyn DiskFile) -> Result<Header>,
+) -> Result<(Arc<dyn DiskFile>, Header)> {
+    let unfinished = place.begin(FILE, sectors.tracker)?;
+    let empty = make_empty(&*unfinished.content, sectors);
+    empty.map_err(failed(FILE, TrackerCall::Write))?;
+    let header = fill(&*unfinished.content)?;
+    write_header(&*unfinished.content, &header)?;
+    Ok((unfinished.finish(holders)?, header))
 }
 
 /// Makes a file in which nothing is marked. It has no header yet.

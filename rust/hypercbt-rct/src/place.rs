@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hypercbt_file::{DiskFile, FileOffset, FileSystem, ReadAt, step};
 
 use crate::error::{Error, Result, TrackerCall, TrackerFile};
-use crate::format::{MRT_MAGIC, PAGE_BYTES, RCT_MAGIC, SLOT_OFFSETS};
+use crate::format::{MRT_MAGIC, PAGE_BYTES, RCT_MAGIC, SECTOR_BYTES, SLOT_OFFSETS};
 
 /// Ends the name of a file that is not whole yet.
 const UNFINISHED: &str = ".new";
@@ -101,11 +101,42 @@ impl Place {
             _ => failed(file, TrackerCall::Open)(error),
         })?;
         // Looked at again: the one that was looked at before may have been replaced.
-        if is_ours(&*opened, file).map_err(failed(file, TrackerCall::Read))? {
-            Ok(opened)
-        } else {
-            Err(Error::NotOurs { file })
+        if !is_ours(&*opened, file).map_err(failed(file, TrackerCall::Read))? {
+            return Err(Error::NotOurs { file });
         }
+        // Locked too late, after a tracker that lives put another in its place: that one has what is true.
+        if self.is_replaced(file, &*opened)? {
+            return Err(Error::InUse { file });
+        }
+        Ok(opened)
+    }
+
+    /// Whether another file has the name than this one, which is ours and locked: each begins with other headers.
+    fn is_replaced(&self, file: TrackerFile, locked: &dyn ReadAt) -> Result<bool> {
+        let named = match self.files.open_to_read(&self.path(file)) {
+            Ok(named) => named,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(failed(file, TrackerCall::Open)(error)),
+        };
+        for at in SLOT_OFFSETS {
+            let begin = |found: &dyn ReadAt| {
+                let mut bytes = [0; SECTOR_BYTES];
+                match found.read_exact_at(&mut bytes, FileOffset(at)) {
+                    Ok(()) => Ok(Some(bytes)),
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+                    Err(error) => Err(error),
+                }
+            };
+            let of_locked = begin(locked).map_err(failed(file, TrackerCall::Read))?;
+            match begin(&*named) {
+                Ok(of_named) if of_named == of_locked => {}
+                Ok(_) => return Ok(true),
+                // Only where locks forbid to read; there the locks of `holders` must do.
+                Err(error) if is_locked(&error) => return Ok(false),
+                Err(error) => return Err(failed(file, TrackerCall::Read)(error)),
+            }
+        }
+        Ok(false)
     }
 
     /// An empty file that will be `file`, under a name that nobody else gives: the tracker's id is in it.
@@ -225,7 +256,13 @@ pub(crate) struct Unfinished<'a> {
 
 impl Unfinished<'_> {
     /// Makes the content durable, gives it the name, and makes that durable. Nothing foreign is replaced.
-    pub(crate) fn finish(mut self) -> Result<Arc<dyn DiskFile>> {
+    ///
+    /// Also where it fails, `holders` has in the end each file that may have the name, and the one that had it before:
+    /// as long as they are open they are locked.
+    pub(crate) fn finish(
+        mut self,
+        holders: &mut Vec<Arc<dyn DiskFile>>,
+    ) -> Result<Arc<dyn DiskFile>> {
         let (file, place) = (self.file, self.place);
         if !step::left_out("rct.file.sync") {
             let synced = self.content.sync();
@@ -233,8 +270,14 @@ impl Unfinished<'_> {
         }
         place.is_there(file)?;
         let renamed = place.files.rename(&self.path, &place.path(file));
+        // One that failed may have been done all the same, unless the old name is still there.
+        if renamed.is_ok() || place.files.entry(&self.path).is_err() {
+            holders.push(Arc::clone(&self.content));
+        }
         renamed.map_err(failed(file, TrackerCall::Rename))?;
         self.is_named = true;
+        // All before have no name any more. The last of them stays for who has just opened it, and locks it next.
+        holders.drain(..holders.len().saturating_sub(2));
         if !step::left_out("rct.file.name") {
             place.sync_folder(file)?;
         }

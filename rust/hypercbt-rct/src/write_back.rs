@@ -55,7 +55,8 @@ impl Tracker {
         let unfinished = self.place.begin(TrackerFile::Rct, tracker)?;
         let written = self.write_runs(Writer::new(&*unfinished.content, name), tracker);
         written.map_err(failed(TrackerFile::Rct, TrackerCall::Write))?;
-        unfinished.finish()?;
+        // Nobody opens it for writing, so nobody need be kept out.
+        unfinished.finish(&mut Vec::new())?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Files whose `.mrt` syncs wait at a gate, so that a test decides who waits with whom.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
 use hypercbt_extent::ByteLen;
@@ -12,6 +12,8 @@ use hypercbt_powercut::SimFiles;
 struct Gate {
     /// Syncs may pass.
     open: bool,
+    /// So many may pass though it is closed.
+    passes: u64,
     /// Syncs that wait now.
     waiting: usize,
     /// Syncs of the `.mrt` file that began since the gate is there.
@@ -24,6 +26,8 @@ struct Gate {
 #[derive(Debug, Clone)]
 pub struct GatedFiles {
     pub files: SimFiles,
+    /// What is opened for writing in the place of what.
+    instead: Arc<Mutex<Option<(PathBuf, PathBuf)>>>,
     gate: Arc<(Mutex<Gate>, Condvar)>,
 }
 
@@ -36,14 +40,25 @@ struct GatedFile {
 impl GatedFiles {
     /// The gate is open.
     pub fn new() -> Self {
+        Self::over(SimFiles::new())
+    }
+
+    /// The same, before files that are there.
+    pub fn over(files: SimFiles) -> Self {
         let gate = Gate {
             open: true,
             ..Gate::default()
         };
         Self {
-            files: SimFiles::new(),
+            files,
+            instead: Arc::default(),
             gate: Arc::new((Mutex::new(gate), Condvar::new())),
         }
+    }
+
+    /// As if this name was looked up before another file took it.
+    pub fn open_instead(&self, path: &Path, old: &Path) {
+        *self.instead.lock().unwrap() = Some((path.into(), old.into()));
     }
 
     pub fn close(&self) {
@@ -53,6 +68,17 @@ impl GatedFiles {
     pub fn open(&self) {
         self.gate.0.lock().unwrap().open = true;
         self.gate.1.notify_all();
+    }
+
+    /// One of those that wait passes; returns when the next one waits.
+    pub fn let_one_pass(&self) {
+        let mut gate = self.gate.0.lock().unwrap();
+        let next = gate.syncs + 1;
+        gate.passes += 1;
+        self.gate.1.notify_all();
+        while gate.syncs < next {
+            gate = self.gate.1.wait(gate).unwrap();
+        }
     }
 
     /// The next syncs fail, so many.
@@ -104,8 +130,11 @@ impl DiskFile for GatedFile {
             gate.syncs += 1;
             gate.waiting += 1;
             moved.notify_all();
-            while !gate.open {
+            while !gate.open && gate.passes == 0 {
                 gate = moved.wait(gate).unwrap();
+            }
+            if !gate.open {
+                gate.passes -= 1;
             }
             gate.waiting -= 1;
             if gate.fails > 0 {
@@ -123,7 +152,12 @@ impl FileSystem for GatedFiles {
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.gated(path, self.files.open_to_write(path)?))
+        let instead = self.instead.lock().unwrap();
+        let found = match &*instead {
+            Some((name, old)) if name == path => old,
+            _ => path,
+        };
+        Ok(self.gated(path, self.files.open_to_write(found)?))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
