@@ -1,7 +1,7 @@
 //! On-disk structures and constants of both files, no logic. `docs/change-tracking.md` has them as tables.
 //!
 //! ```text
-//! .mrt   [ header | its twin | directory sectors … | region sectors … (sparse)
+//! .mrt   [ header | its twin | directory sectors … | region sectors … (sparse) | directory again ]
 //!        0        32 KiB     64 KiB
 //! .rct   [ header page | page of runs | page of runs …
 //!        0             4 KiB          8 KiB

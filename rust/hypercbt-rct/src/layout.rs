@@ -55,8 +55,11 @@ impl Layout {
         start..(start + SECTORS_PER_DIRECTORY).min(self.sectors)
     }
 
-    pub(crate) fn directory_at(directory: u64) -> FileOffset {
-        FileOffset(DIRECTORY_OFFSET + directory * SECTOR_BYTES as u64)
+    /// Where a sector of the directory stands, and where it stands again: before and behind all counters.
+    pub(crate) fn directories_at(&self, directory: u64) -> [FileOffset; 2] {
+        let behind = self.directories + self.sectors;
+        [0, behind]
+            .map(|before| FileOffset(DIRECTORY_OFFSET + (before + directory) * SECTOR_BYTES as u64))
     }
 
     pub(crate) fn sector_at(&self, sector: u64) -> FileOffset {
@@ -65,7 +68,7 @@ impl Layout {
 
     /// The length of the whole file, which is sparse where nothing was touched.
     pub(crate) fn file_len(&self) -> ByteLen {
-        ByteLen(self.sector_at(self.sectors).0)
+        ByteLen(self.sector_at(self.sectors + self.directories).0)
     }
 }
 
@@ -82,9 +85,11 @@ mod tests {
     fn the_parts_follow_each_other_up_to_the_end_of_the_file() {
         let layout = Layout::new(ByteLen(64 << 40), ByteLen(2 << 20)).unwrap();
         assert_eq!((layout.sectors, layout.directories()), (559_241, 146));
-        assert_eq!(Layout::directory_at(0), FileOffset(65536));
+        let behind = 65536 + (146 + 559_241) * 512;
+        let both = [FileOffset(65536), FileOffset(behind)];
+        assert_eq!(layout.directories_at(0), both);
         assert_eq!(layout.sector_at(0), FileOffset(65536 + 146 * 512));
-        assert_eq!(layout.file_len(), ByteLen(65536 + (146 + 559_241) * 512));
+        assert_eq!(layout.file_len(), ByteLen(behind + 146 * 512));
         assert_eq!(layout.sectors_of(145), 556_800..559_241);
     }
 

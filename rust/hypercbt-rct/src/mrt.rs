@@ -87,16 +87,16 @@ impl Found {
 }
 
 impl Mrt {
-    /// Makes a new file under its name, whole or not at all: `fill` writes the marks. `replaced` is the one of
+    /// Makes a new file under its name, whole or not at all: `marks` writes them. `replaced` is the one of
     /// ours that has the name now, if there is one.
     pub(crate) fn create(
         place: &Place,
         sectors: Sectors,
         replaced: Option<Arc<dyn DiskFile>>,
-        fill: impl FnOnce(&dyn DiskFile) -> Result<Header>,
+        marks: impl FnOnce(&dyn DiskFile) -> Result<Header>,
     ) -> Result<Self> {
         let mut holders = replaced.into_iter().collect();
-        let (file, header) = make(place, &sectors, &mut holders, fill)?;
+        let (file, header) = make(place, &sectors, &mut holders, marks)?;
         Ok(Self {
             place: place.clone(),
             file,
@@ -202,12 +202,12 @@ fn make(
     place: &Place,
     sectors: &Sectors,
     holders: &mut Vec<Arc<dyn DiskFile>>,
-    fill: impl FnOnce(&dyn DiskFile) -> Result<Header>,
+    marks: impl FnOnce(&dyn DiskFile) -> Result<Header>,
 ) -> Result<(Arc<dyn DiskFile>, Header)> {
     let unfinished = place.begin(FILE, sectors.tracker)?;
     let empty = make_empty(&*unfinished.content, sectors);
     empty.map_err(failed(FILE, TrackerCall::Write))?;
-    let header = fill(&*unfinished.content)?;
+    let header = marks(&*unfinished.content)?;
     write_header(&*unfinished.content, &header)?;
     Ok((unfinished.finish(holders)?, header))
 }

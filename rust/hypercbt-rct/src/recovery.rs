@@ -3,6 +3,8 @@
 //! There is one way, after a clean stop as after a power cut: what the `.rct` file has, and whole regions where a
 //! counter of the `.mrt` file is later than it. After a clean stop no counter is.
 
+use std::ops::Range;
+
 use hypercbt_file::{DiskFile, step};
 
 use crate::Recovered;
@@ -73,7 +75,7 @@ impl<'a> Recovery<'a> {
     /// that anybody may ask for into a `new` file. Returns the clock at which the session begins.
     pub(crate) fn read_marks(&mut self, new: &dyn DiskFile) -> Result<Clock> {
         let sectors = self.old.sectors;
-        let mut rotten = Vec::new();
+        let mut rotten: Vec<Range<u64>> = Vec::new();
         for number in 0..sectors.layout.directories() {
             let directory = sectors.read_directory(&*self.old.file, number);
             let directory = directory.map_err(failed(TrackerFile::Mrt, TrackerCall::Read))?;
@@ -82,7 +84,14 @@ impl<'a> Recovery<'a> {
                 let read = sectors.read(&*self.old.file, sector, &directory);
                 match read.map_err(failed(TrackerFile::Mrt, TrackerCall::Read))? {
                     Sector::Untouched => {}
-                    Sector::Damaged => rotten.push(regions_of(sector)),
+                    Sector::Damaged => {
+                        let regions = regions_of(sector);
+                        match rotten.last_mut() {
+                            // A whole directory may be lost: that is one range and not a million.
+                            Some(last) if last.end == regions.start => last.end = regions.end,
+                            _ => rotten.push(regions),
+                        }
+                    }
                     Sector::Whole(mut counters) => {
                         if self.take(sector, &mut counters) && !step::left_out("rct.open.marks") {
                             let written = sectors.write(new, sector, &counters);

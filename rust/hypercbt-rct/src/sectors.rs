@@ -3,8 +3,8 @@
 //! A region's counter is the clock at which it was marked last; a counter is only ever raised. The directory has
 //! a bit for each sector that was ever written. It tells a sector that was never written, and so reads as
 //! zeros, from one that was and was lost: the first says that nothing was touched, the second that everything
-//! may have been. Bit and sector are written in one go before one sync, which is enough: until that sync has
-//! returned, no write that they announce has begun.
+//! may have been. It stands twice, and what either says is listed. Both bits and the sector are written in one go
+//! before one sync, which is enough: until that sync has returned, no write that they announce has begun.
 
 use std::io;
 use std::ops::Range;
@@ -36,7 +36,7 @@ pub(crate) enum Sector {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Directory {
     bits: [u8; SECTOR_BODY_BYTES],
-    /// What is on the disk is not this.
+    /// What is on the disk, in either place, is not this.
     is_stale: bool,
 }
 
@@ -80,28 +80,31 @@ impl Sectors {
         })
     }
 
-    /// Reads a sector of the directory. A damaged one is made anew from the sectors that are there.
+    /// Reads a sector of the directory: all that either copy lists. Where both are damaged any may have been
+    /// written, so all are listed.
     pub(crate) fn read_directory(&self, file: &dyn ReadAt, number: u64) -> io::Result<Directory> {
         let mut bytes = [0; size_of::<RawSector>()];
-        file.read_exact_at(&mut bytes, Layout::directory_at(number))?;
-        if let Some(bits) = self.decode(DIRECTORY_SECTOR_MAGIC, number, &bytes) {
-            let is_stale = false;
-            return Ok(Directory { bits, is_stale });
+        let mut copies = [None; 2];
+        for (copy, at) in copies.iter_mut().zip(self.layout.directories_at(number)) {
+            file.read_exact_at(&mut bytes, at)?;
+            *copy = self.decode(DIRECTORY_SECTOR_MAGIC, number, &bytes);
         }
         let mut found = Directory {
             bits: [0; SECTOR_BODY_BYTES],
-            is_stale: true,
+            is_stale: copies.iter().any(Option::is_none) || copies.first() != copies.last(),
         };
-        for sector in self.layout.sectors_of(number) {
-            file.read_exact_at(&mut bytes, self.layout.sector_at(sector))?;
-            if bytes != [0; size_of::<RawSector>()] {
-                found.set(sector);
-            }
+        if copies.iter().all(Option::is_none) {
+            let sectors = self.layout.sectors_of(number);
+            sectors.for_each(|sector| found.set(sector));
+        }
+        for copy in copies.iter().flatten() {
+            let both = found.bits.iter_mut().zip(copy);
+            both.for_each(|(bits, more)| *bits |= more);
         }
         Ok(found)
     }
 
-    /// Writes a sector of the directory, where it differs from what is there.
+    /// Writes both copies of a sector of the directory, where it differs from what is there.
     pub(crate) fn write_directory(
         &self,
         file: &dyn DiskFile,
@@ -110,7 +113,9 @@ impl Sectors {
     ) -> io::Result<()> {
         if directory.is_stale {
             let bytes = self.encode(DIRECTORY_SECTOR_MAGIC, number, &directory.bits);
-            file.write_all_at(&bytes, Layout::directory_at(number))?;
+            for at in self.layout.directories_at(number) {
+                file.write_all_at(&bytes, at)?;
+            }
         }
         directory.is_stale = false;
         Ok(())
@@ -370,19 +375,52 @@ mod tests {
             tracker: [8; 16],
             ..sectors
         };
-        assert_eq!(marked(&other, &*file).len(), 120);
+        // The directory is not of that one either, so nothing is known of any sector.
+        let all = REGIONS_PER_SECTOR * (SECTORS_PER_DIRECTORY + 2);
+        assert_eq!(marked(&other, &*file).len() as u64, all);
     }
 
     #[test]
-    fn a_damaged_directory_is_made_anew_from_the_sectors_that_are_there() {
+    fn a_damaged_copy_of_the_directory_is_made_anew_from_the_other() {
+        for copy in 0..2 {
+            let (sectors, file) = new_file();
+            sectors.mark(&*file, &[0..1, 600..601], Clock(5)).unwrap();
+            flip(&*file, sectors.layout.directories_at(0)[copy]);
+            assert!(sectors.read_directory(&*file, 0).unwrap().is_stale);
+            assert_eq!(marked(&sectors, &*file), [(0, 5), (600, 5)]);
+            sectors.mark(&*file, &[0..1], Clock(6)).unwrap();
+            assert!(!sectors.read_directory(&*file, 0).unwrap().is_stale);
+            flip(&*file, sectors.layout.directories_at(0)[1 - copy]);
+            assert_eq!(marked(&sectors, &*file), [(0, 6), (600, 5)]);
+        }
+    }
+
+    #[test]
+    fn what_either_copy_of_the_directory_lists_is_listed() {
         let (sectors, file) = new_file();
-        sectors.mark(&*file, &[0..1, 600..601], Clock(5)).unwrap();
-        flip(&*file, Layout::directory_at(0));
-        assert!(sectors.read_directory(&*file, 0).unwrap().is_stale);
-        assert_eq!(marked(&sectors, &*file), [(0, 5), (600, 5)]);
-        sectors.mark(&*file, &[0..1], Clock(6)).unwrap();
-        assert!(!sectors.read_directory(&*file, 0).unwrap().is_stale);
-        assert_eq!(marked(&sectors, &*file), [(0, 6), (600, 5)]);
+        let [first, second] = sectors.layout.directories_at(0);
+        let mut empty = [0; 512];
+        file.read_exact_at(&mut empty, first).unwrap();
+        for older in [first, second] {
+            sectors.mark(&*file, &[0..1], Clock(5)).unwrap();
+            file.write_all_at(&empty, older).unwrap();
+            file.write_all_at(&[0; 512], sectors.layout.sector_at(0))
+                .unwrap();
+            assert_eq!(marked(&sectors, &*file).len(), 60);
+        }
+    }
+
+    #[test]
+    fn with_both_copies_of_the_directory_damaged_each_sector_of_zeros_counts_as_touched() {
+        let (sectors, file) = new_file();
+        sectors.mark(&*file, &[0..1], Clock(5)).unwrap();
+        for at in sectors.layout.directories_at(0) {
+            flip(&*file, at);
+        }
+        let found = marked(&sectors, &*file);
+        assert_eq!(found[..2], [(0, 5), (60, 99)]);
+        let all = SECTORS_PER_DIRECTORY * REGIONS_PER_SECTOR;
+        assert_eq!(found.last(), Some(&(all - 1, 99)));
     }
 
     #[test]

@@ -127,6 +127,45 @@ fn a_sector_of_the_mrt_file_that_rots_hides_nothing() {
 }
 
 #[test]
+fn two_sectors_of_the_mrt_file_that_rot_together_hide_nothing() {
+    let (mut machine, id, truth) = crashed();
+    let whole = machine.read(".mrt");
+    let sectors: Vec<_> = (64 << 10..whole.len()).step_by(512).collect();
+    for (first, second) in sectors
+        .iter()
+        .flat_map(|first| sectors.iter().map(move |second| (*first, *second)))
+    {
+        let mut bytes = whole.clone();
+        bytes[first..first + 512].fill(0);
+        bytes[second + 100] ^= 1;
+        machine.put(".mrt", &bytes);
+        let answer = machine.open().unwrap().changes_since(&id).unwrap();
+        assert!(truth.subtract(&answer).is_empty(), "{first} and {second}");
+    }
+}
+
+#[test]
+fn with_the_directory_rotten_in_both_places_a_sector_of_zeros_hides_nothing() {
+    let (mut machine, id, truth) = crashed();
+    let mut bytes = machine.read(".mrt");
+    let len = bytes.len();
+    for directory in [64 << 10, len - 512] {
+        assert_eq!(&bytes[directory..directory + 4], b"MRTD");
+        bytes[directory + 100] ^= 1;
+    }
+    bytes[(64 << 10) + 512..len - 512].fill(0);
+    machine.put(".mrt", &bytes);
+    let tracker = machine.open().unwrap();
+    let answer = tracker.changes_since(&id).unwrap();
+    assert!(truth.subtract(&answer).is_empty());
+    // The next session has a directory again.
+    let later = tracker.seal().unwrap();
+    drop(tracker);
+    let tracker = machine.open().unwrap();
+    assert!(tracker.changes_since(&later).unwrap().is_empty());
+}
+
+#[test]
 fn a_rotten_sector_is_whole_again_in_the_next_session_and_no_longer_in_the_way() {
     let (mut machine, id, truth) = crashed();
     let mut bytes = machine.read(".mrt");
