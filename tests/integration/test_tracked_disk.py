@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -389,3 +390,28 @@ def test_a_server_that_cannot_start_says_why(path: Path) -> None:
     assert there.exit_code == 2
     assert "there already" in there.stderr
     assert path.read_bytes() == b"something"
+
+
+def test_killing_a_volatile_disk_loses_what_was_not_flushed_and_nothing_else(
+    path: Path, disk: TrackedDisk
+) -> None:
+    sealed = disk.seal()
+    disk.close()
+    guest = (
+        "import os, sys\n"
+        "from hypercbt.lab import TrackedDisk\n"
+        "disk = TrackedDisk.open(sys.argv[1], volatile=True)\n"
+        "disk.write_at(0, b'a' * 4096)\n"
+        "disk.flush()\n"
+        "disk.write_at(0, b'b' * 4096)\n"
+        "disk.write_at(4096, b'b' * 4096)\n"
+        "os.abort()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", guest, path], capture_output=True, check=False
+    )
+    assert ended.returncode == -signal.SIGABRT
+    with TrackedDisk.open(path) as again:
+        assert again.tracking.state == "continued"
+        assert again.read_at(0, 8192) == b"a" * 4096 + bytes(4096)
+        assert 0 in again.changes_since(sealed)

@@ -15,6 +15,8 @@ from hypercbt.lab import TrackedDisk
 START = "import sys; from hypercbt.demo.guest import write_image; write_image(*sys.argv[1:])"
 WRITTEN = "written"
 PAGE_BYTES = 4096
+UNSYNCED = 8
+"""Writes that the guest has not flushed when the power is cut."""
 
 End: TypeAlias = Literal["clean stop", "power cut"]
 
@@ -22,7 +24,7 @@ End: TypeAlias = Literal["clean stop", "power cut"]
 def run_guest(disk: Path, image: Path, end: End) -> None:
     """Let a guest write to the disk until it holds the image, and end in this way."""
     guest = subprocess.Popen(
-        [sys.executable, "-c", START, disk, image],
+        [sys.executable, "-c", START, disk, image, end],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -41,16 +43,23 @@ def run_guest(disk: Path, image: Path, end: End) -> None:
             guest.kill()
 
 
-def write_image(disk: str, image: str) -> None:
-    """Be the guest: what its process runs."""
-    with TrackedDisk.open(disk) as opened, Path(image).open("rb") as file:
+def write_image(disk: str, image: str, end: str) -> None:
+    """Be the guest: what its process runs. Before a power cut it writes on, and that is lost."""
+    # Behind a volatile cache a kill is a power cut: nothing that was not synced is left.
+    with (
+        TrackedDisk.open(disk, volatile=True) as opened,
+        Path(image).open("rb") as file,
+    ):
         for offset in range(0, opened.size, STRIDE):
             wanted = file.read(STRIDE)
             found = opened.read_at(offset, len(wanted))
             for at, length in differing_pages(found, wanted, PAGE_BYTES):
                 opened.write_at(offset + at, wanted[at : at + length])
         opened.flush()
+        if end == "power cut":
+            for offset in range(0, opened.size, opened.size // UNSYNCED):
+                opened.write_at(offset, b"?" * PAGE_BYTES)
         sys.stdout.write(WRITTEN + "\n")
         sys.stdout.flush()
-        # Whoever wants a clean stop closes the pipe; whoever wants a power cut kills us.
+        # Who wants a clean stop closes the pipe; who wants a power cut kills us.
         sys.stdin.read()

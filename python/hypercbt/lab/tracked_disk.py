@@ -104,17 +104,23 @@ class TrackedDisk(Closing):
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path) -> "TrackedDisk":
+    def open(cls, path: Path, *, volatile: bool = False) -> "TrackedDisk":
         """Open a disk by its base file, and go on tracking it, or start to.
 
         Whatever a crash left is finished first. That tracking was lost is no error: see `tracking`.
+
+        Args:
+            path: The base file.
+            volatile: Keep what is not synced in this process's memory, so that who kills it cuts the power: the
+                system then has nothing to save. For demos and tests.
 
         Raises:
             DiskInUseError: Another process has it open for writing.
             TrackerFileError: A file of the tracker's name is not ours; it is left alone.
             VhdxCorruptError: The file breaks a rule of its format.
         """
-        return cls(_native.TrackedDisk.open(fspath(path)), fspath(path))
+        native = _native.TrackedDisk.open(fspath(path), volatile=volatile)
+        return cls(native, fspath(path))
 
     @property
     def size(self) -> int:

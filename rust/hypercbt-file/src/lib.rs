@@ -8,6 +8,7 @@
 //!   └ DiskFile                the same, written in place, and made durable by `sync`
 //! FileSystem                  names: create, open, link, rename, remove; made durable by `sync_folder`
 //! LocalFile, LocalFiles       those of this machine
+//! VolatileFiles               the same, but what was not synced goes with a killed process
 //! ```
 //!
 //! What a caller may rely on after a power cut, and not one thing more: bytes and length of a file are durable
@@ -22,7 +23,9 @@ mod local;
 mod read;
 mod room;
 pub mod step;
+mod volatile;
 
 pub use file_system::{DiskFile, Entry, FileSystem};
 pub use local::{LocalFile, LocalFiles};
 pub use read::{FileOffset, ReadAt};
+pub use volatile::VolatileFiles;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
-use hypercbt_file::LocalFiles;
+use hypercbt_file::{FileSystem, LocalFiles, VolatileFiles};
 use hypercbt_nbd::Export;
 use hypercbt_rct::RctId;
 use hypercbt_tracked::{Error, TrackedOptions, Tracking};
@@ -118,12 +118,17 @@ impl TrackedDisk {
     }
 
     #[staticmethod]
-    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+    #[pyo3(signature = (path, *, volatile = false))]
+    fn open(py: Python<'_>, path: PathBuf, volatile: bool) -> PyResult<Self> {
         let options = TrackedOptions::default();
         let random = random::stream()?;
-        let opened = py.detach(|| {
-            hypercbt_tracked::TrackedDisk::open(Arc::new(LocalFiles), &path, &options, random)
-        });
+        let files: Arc<dyn FileSystem> = if volatile {
+            Arc::new(VolatileFiles)
+        } else {
+            Arc::new(LocalFiles)
+        };
+        let opened =
+            py.detach(|| hypercbt_tracked::TrackedDisk::open(files, &path, &options, random));
         let disk = opened.map_err(tracked_error)?;
         let shared = Shared {
             size: disk.size(),
