@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from hypercbt.lab import TrackedDisk
 from support import command, hypercbt
 
 KIB, MIB = 1 << 10, 1 << 20
+DOCS = Path(__file__).parents[2] / "docs"
 DISK_BYTES = 8 * MIB
 UNKNOWN_ID = "rctX:00000000:0000:0000:0000:000000000000:00000000"
 
@@ -415,3 +417,18 @@ def test_killing_a_volatile_disk_loses_what_was_not_flushed_and_nothing_else(
         assert again.tracking.state == "continued"
         assert again.read_at(0, 8192) == b"a" * 4096 + bytes(4096)
         assert 0 in again.changes_since(sealed)
+
+
+def test_the_python_of_the_document_runs(tmp_path: Path) -> None:
+    document = (DOCS / "lab.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        check=True,
+        timeout=60,
+    )
+    with Repository.open(tmp_path / "repository") as repository:
+        newest, first = repository.points("disk")
+    methods = [point.disks[0].stats.method for point in (first, newest)]
+    assert methods == ["full", "list"]

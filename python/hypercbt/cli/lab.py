@@ -56,6 +56,9 @@ def disk(
 ) -> None:
     """Serve a VHDX file to a guest, writable, and keep track of what changes.
 
+    It does what its standard input says, one command a line (freeze, thaw, seal, changes ID, ids, forget ID,
+    write-back, stop), and answers with one JSON document a line: docs/lab.md.
+
     Args:
         file: The base file of the disk. Its tracker's files, and that of a checkpoint, lie beside it.
         nbd: Where clients connect: the path of a socket, or tcp:127.0.0.1:PORT.
