@@ -23,13 +23,13 @@ impl Marked {
         self.words.clear();
     }
 
-    /// Forgets all, and gives the memory back.
-    pub(crate) fn free(&mut self) {
-        self.words = HashMap::new();
-    }
-
-    pub(crate) fn insert(&mut self, regions: Range<u64>) {
+    /// Remembers regions. It forgets others, of the same range too, before it takes more than `limit` bytes.
+    pub(crate) fn insert(&mut self, regions: Range<u64>, limit: usize) {
         for (word, bits) in words(regions) {
+            // It grows by doubling, and has both tables while it does.
+            if self.words.len() == self.words.capacity() && self.bytes() * 2 > limit {
+                self.words.clear();
+            }
             *self.words.entry(word).or_default() |= bits;
         }
     }
@@ -78,10 +78,12 @@ fn words(regions: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 8 << 10;
+
     #[test]
     fn a_range_over_several_words_is_in_it_whole() {
         let mut marked = Marked::default();
-        marked.insert(60..200);
+        marked.insert(60..200, LIMIT);
         assert!(marked.contains(60..200));
         assert!(!marked.contains(59..61) && !marked.contains(199..201));
         assert_eq!(marked.missing(50..210), [50..60, 200..210]);
@@ -91,11 +93,19 @@ mod tests {
     #[test]
     fn what_was_cleared_is_missing() {
         let mut marked = Marked::default();
-        marked.insert(3..5);
+        marked.insert(3..5, LIMIT);
         marked.clear();
         assert_eq!(marked.missing(3..6), [3..6]);
-        marked.insert(3..5);
-        marked.free();
-        assert_eq!((marked.missing(4..5).len(), marked.bytes()), (1, 0));
+    }
+
+    #[test]
+    fn it_forgets_before_it_takes_more_memory_than_it_may_also_within_one_range() {
+        for regions in [1 << 10, 1 << 16, 1 << 25] {
+            let mut marked = Marked::default();
+            marked.insert(0..regions, LIMIT);
+            // Its tables never shrink, so this is the most that it ever took.
+            assert!(marked.bytes() <= LIMIT, "{}", marked.bytes());
+            assert!(marked.contains(regions - 1..regions));
+        }
     }
 }

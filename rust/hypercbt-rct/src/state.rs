@@ -107,10 +107,7 @@ impl State {
     /// Notes that regions are marked durably at the present clock.
     pub(crate) fn note_marked(&mut self, regions: &[Range<u64>]) {
         for range in regions {
-            self.marked.insert(range.clone());
-            if self.marked.bytes() > self.limit / MARKED_SHARE {
-                self.marked.free();
-            }
+            self.marked.insert(range.clone(), self.limit / MARKED_SHARE);
         }
         self.stay_below_the_limit();
     }
