@@ -175,11 +175,16 @@ fn limit(options: &Options) -> usize {
     usize::try_from(options.memory_limit.0).unwrap_or(usize::MAX)
 }
 
-/// Keeps the stamps that the file may have after a cut: the settled one, those that were expected since and may be
-/// there but not durable, and the one that was found. What was expected after that was never written.
+/// Keeps the stamps that the file may have after a cut, with the one that was found last: the settled one, and those
+/// that were expected since and may be there but not durable. Also what was expected after the found one stays: a
+/// write of it may have failed and have reached the medium all the same.
 fn accept(accepted: &mut Vec<Stamp>, found: Stamp) {
-    let written = accepted.iter().rposition(|stamp| *stamp == found);
-    accepted.truncate(written.map_or(0, |last| last + 1));
+    let mut number = 0..;
+    // The settled one keeps its place.
+    accepted.retain(|stamp| number.next() == Some(0) || *stamp != found);
+    if accepted.last() != Some(&found) {
+        accepted.push(found);
+    }
     if step::left_out("rct.open.all_stamps") {
         *accepted = vec![found];
     }

@@ -103,6 +103,11 @@ fn one_header_may_rot_without_a_loss_and_both_are_a_loss() {
         both[at + (32 << 10)] ^= 1;
         machine.put(".mrt", &both);
         assert_eq!(reason(machine.open()), Lost::Damaged);
+        // Then not even the magics say whose it is.
+        both[0] ^= 1;
+        both[32 << 10] ^= 1;
+        machine.put(".mrt", &both);
+        assert!(is_foreign(machine.open(), TrackerFile::Mrt));
     }
 }
 
@@ -297,6 +302,61 @@ fn an_expected_stamp_is_accepted_until_another_is_settled() {
         Lost::DiskChanged { .. }
     ));
     opened(stamp(51)).unwrap();
+}
+
+#[test]
+fn a_stamp_that_is_expected_again_is_the_one_that_is_settled() {
+    let machine = Machine::new();
+    let opened = |found| machine.open_as(&identity(), found, &options(), machine.session());
+    let tracker = machine.create();
+    for number in [50, 51, 50] {
+        tracker.expect(stamp(number)).unwrap();
+    }
+    tracker.settle().unwrap();
+    drop(tracker);
+    assert!(matches!(
+        reason(opened(stamp(51))),
+        Lost::DiskChanged { .. }
+    ));
+    opened(stamp(50)).unwrap();
+}
+
+#[test]
+fn a_stamp_whose_write_failed_may_be_there_after_the_next_session_too() {
+    let (machine, ..) = crashed();
+    let opened = |found| machine.open_as(&identity(), found, &options(), machine.session());
+    let tracker = machine.open().unwrap();
+    tracker.expect(stamp(50)).unwrap();
+    drop(tracker);
+    // The file still has the stamp before, as far as anybody can see.
+    for coming in [60, 61] {
+        let tracker = opened(machine.stamp()).unwrap();
+        tracker.expect(stamp(coming)).unwrap();
+        drop(tracker);
+    }
+    drop(opened(stamp(60)).unwrap());
+    drop(opened(stamp(61)).unwrap());
+    // What was found last is what a settling means, if nothing is expected after it.
+    let tracker = opened(stamp(50)).unwrap();
+    tracker.settle().unwrap();
+    drop(tracker);
+    assert!(matches!(
+        reason(opened(stamp(61))),
+        Lost::DiskChanged { .. }
+    ));
+    opened(stamp(50)).unwrap();
+}
+
+#[test]
+fn stamps_that_sessions_expected_before_they_crashed_never_fill_the_list() {
+    let (machine, ..) = crashed();
+    let opened = |found| machine.open_as(&identity(), found, &options(), machine.session());
+    for number in 10..40 {
+        let tracker = opened(machine.stamp()).unwrap();
+        tracker.expect(stamp(number)).unwrap();
+    }
+    drop(opened(stamp(39)).unwrap());
+    drop(opened(machine.stamp()).unwrap());
 }
 
 #[test]
