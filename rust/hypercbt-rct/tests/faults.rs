@@ -5,8 +5,10 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use common::{Machine, REGION, UNIT, extent, options, set};
+use hypercbt_file::FileSystem;
 use hypercbt_powercut::{Call, Fault};
 use hypercbt_rct::{Error, RctId, Tracker, TrackerCall, TrackerFile};
 
@@ -200,6 +202,31 @@ fn a_seal_that_failed_issues_no_id_and_its_counter_is_never_used_again() {
         drop(tracker);
         assert_eq!(machine.open().unwrap().ids(), [id, next]);
     }
+}
+
+#[test]
+fn an_id_whose_seal_failed_half_way_is_tracked_until_a_header_without_it_is_there() {
+    let mut came_back = 0;
+    for ops in 0..16 {
+        let machine = Machine::new();
+        // How much of a failed write is there all the same differs with what was done before.
+        (0..ops).for_each(|_| machine.files.sync_folder(Path::new("/")).unwrap());
+        let tracker = machine.create_in_session(SESSION);
+        // One copy of the header has the id, and then no header is written.
+        fail(&machine, TrackerFile::Mrt, Call::Write, 1, 1, BROKEN);
+        tracker.seal().unwrap_err();
+        fail(&machine, TrackerFile::Mrt, Call::Write, 0, 1, BROKEN);
+        tracker.expect(common::stamp(9)).unwrap_err();
+        common::write(&tracker, extent(0, 1));
+        drop(tracker);
+        let tracker = machine.open().unwrap();
+        for id in tracker.ids() {
+            came_back += 1;
+            let answer = tracker.changes_since(&id).unwrap();
+            assert_eq!(answer, set(&[(0, REGION)]));
+        }
+    }
+    assert!(came_back > 0);
 }
 
 #[test]

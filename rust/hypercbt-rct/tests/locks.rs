@@ -21,9 +21,9 @@ fn new_tracker(machine: &Machine) -> (Tracker, RctId) {
     (tracker, id)
 }
 
-fn is_in_use(opened: Result<Tracker>) -> bool {
+fn is_in_use(opened: &Result<Tracker>) -> bool {
     let file = TrackerFile::Mrt;
-    matches!(opened, Err(Error::InUse { file: used }) if used == file)
+    matches!(opened, Err(Error::InUse { file: used }) if *used == file)
 }
 
 /// The next write is refused since this call fails once.
@@ -62,11 +62,11 @@ fn a_new_file_whose_name_may_not_be_durable_keeps_others_out() {
         refused(&machine, &tracker, Call::Sync);
         for _ in 0..3 {
             refused(&machine, &tracker, call);
-            assert!(is_in_use(machine.open()), "{call:?}");
-            assert!(is_in_use(machine.try_create(&options(), [9; 16])));
+            assert!(is_in_use(&machine.open()), "{call:?}");
+            assert!(is_in_use(&machine.try_create(&options(), [9; 16])));
         }
         common::write(&tracker, extent(9 * REGION, 9 * REGION + 1));
-        assert!(is_in_use(machine.open()));
+        assert!(is_in_use(&machine.open()));
         drop(tracker);
         let answer = machine.open().unwrap().changes_since(&id).unwrap();
         let truth = set(&[(0, 1), (9 * REGION, 9 * REGION + 1)]);
@@ -114,6 +114,6 @@ fn who_locks_a_file_that_was_replaced_meanwhile_is_told_that_another_tracks_the_
         &options(),
         [9; 16],
     );
-    assert!(is_in_use(opened));
+    assert!(is_in_use(&opened));
     assert_eq!(machine.files.now().digest(), before);
 }

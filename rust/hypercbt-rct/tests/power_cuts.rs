@@ -4,9 +4,7 @@
 
 mod common;
 
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
-use std::thread;
 
 use common::scenario::{Log, Step, run};
 use hypercbt_file::step;
@@ -129,7 +127,7 @@ fn whenever_power_goes_no_change_is_missed_and_no_id_is_lost() {
         });
         // Those that are written down a good share each, and the rest by chance.
         let report = look(
-            &run(&steps),
+            &run(&steps).unwrap(),
             asked.seed,
             (asked.distinct - distinct).min(2_000),
         );
@@ -146,42 +144,32 @@ fn whenever_power_goes_no_change_is_missed_and_no_id_is_lost() {
 
 #[test]
 fn each_step_that_is_left_out_is_noticed() {
-    // A mutant may also run into an assertion: on this thread that is no news.
-    let (here, loud) = (thread::current().id(), panic::take_hook());
-    panic::set_hook(Box::new(move |info| {
-        if thread::current().id() != here {
-            loud(info);
-        }
-    }));
     let mut unnoticed = Vec::new();
     for name in MUTANTS {
         let cuts = step::with_mutant(name, cuts_until_noticed);
         match cuts {
-            Some(cuts) => println!("{name}: noticed after {cuts} cuts"),
+            Some((cuts, why)) => println!("{name}: noticed after {cuts} cuts: {why}"),
             None => unnoticed.push(name),
         }
     }
-    let _ = panic::take_hook();
     assert!(unnoticed.is_empty(), "{unnoticed:?}");
 }
 
-/// How many cuts it took; none if it took too many.
-fn cuts_until_noticed() -> Option<u64> {
+/// How many cuts it took, and what was wrong; none if it took too many.
+fn cuts_until_noticed() -> Option<(u64, String)> {
     let mut cuts = 0;
     for steps in written().chain((1..).map(drawn)) {
         let share = NOTICED_WITHIN.saturating_sub(cuts).min(500);
         if share == 0 {
             return None;
         }
-        let looked = panic::catch_unwind(AssertUnwindSafe(|| look(&run(&steps), 1, share)));
-        match looked {
-            Ok(report) => {
-                cuts += report.distinct;
-                if report.failure.is_some() {
-                    return Some(cuts);
-                }
-            }
-            Err(_) => return Some(cuts),
+        let report = match run(&steps) {
+            Ok(log) => look(&log, 1, share),
+            Err(why) => return Some((cuts, format!("a host that stopped: {why}"))),
+        };
+        cuts += report.distinct;
+        if let Some(failure) = report.failure {
+            return Some((cuts, failure.why));
         }
     }
     None

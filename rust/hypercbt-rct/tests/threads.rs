@@ -161,6 +161,59 @@ fn when_the_shared_sync_fails_every_writer_of_it_is_refused_and_nobody_hangs() {
 }
 
 #[test]
+fn a_mark_that_waited_for_a_seal_is_of_the_clock_after_it() {
+    let (files, tracker, _) = gated();
+    // The seal makes the file anew first, so that it holds the file before the clock moves.
+    files.fail(1);
+    tracker.write_begins(in_region(1)).unwrap_err();
+    files.close();
+    let sealed = thread::scope(|scope| {
+        let sealing = scope.spawn(|| tracker.seal().unwrap());
+        files.await_a_sync();
+        scope.spawn(|| common::write(&tracker, in_region(5)));
+        await_first_touches(&tracker, 2);
+        // It leads now, and waits for the file. Were it to read the clock before, it would do so here.
+        for _ in 0..1000 {
+            thread::yield_now();
+        }
+        files.let_one_pass();
+        // The seal marks what is in flight, at a new clock. Who comes now is not among it, and joins the one who leads.
+        scope.spawn(|| common::write(&tracker, in_region(7)));
+        await_first_touches(&tracker, 3);
+        files.open();
+        sealing.join().unwrap()
+    });
+    drop(tracker);
+    let machine = Machine::on(files.files.clone(), "/disk.vhdx");
+    let opened = machine.open_as(&identity(), stamp(1), &options(), [2; 16]);
+    let answer = opened.unwrap().changes_since(&sealed).unwrap();
+    for region in [5, 7] {
+        assert!(answer.contains(in_region(region).start()), "{region}");
+    }
+}
+
+#[test]
+fn a_write_over_two_batches_is_refused_when_the_first_of_them_failed() {
+    let (files, tracker, _) = gated();
+    let writer = &tracker;
+    // Between the two regions that it needs, so that it asks for each by itself.
+    common::write(&tracker, in_region(10));
+    files.close();
+    let refused = thread::scope(|scope| {
+        let first = scope.spawn(|| tracker.write_begins(in_region(9)).is_err());
+        files.await_a_sync();
+        let both = extent(9 * REGION, 12 * REGION);
+        let both = scope.spawn(move || writer.write_begins(both).is_err());
+        await_first_touches(&tracker, 3);
+        files.fail(1);
+        files.open();
+        [first.join().unwrap(), both.join().unwrap()]
+    });
+    assert_eq!(refused, [true, true]);
+    assert_eq!(tracker.stats().mark_syncs, 2, "the second batch is marked");
+}
+
+#[test]
 fn what_is_touched_while_the_rct_file_is_written_is_not_lost() {
     let (files, tracker, id) = gated();
     common::write(&tracker, in_region(0));

@@ -170,6 +170,20 @@ fn ids_of_all_sessions_are_answered_in_a_later_one() {
 }
 
 #[test]
+fn the_counter_of_ids_grows_over_sessions_also_when_none_is_kept() {
+    let machine = Machine::new();
+    let tracker = machine.create();
+    for counter in 1..4 {
+        let id = tracker.seal().unwrap();
+        assert!(id.to_string().ends_with(&format!(":{counter:08x}")));
+        tracker.forget(&id).unwrap();
+    }
+    drop(tracker);
+    let id = machine.open().unwrap().seal().unwrap();
+    assert!(id.to_string().ends_with(":00000004"), "{id}");
+}
+
+#[test]
 fn without_the_rct_file_whole_regions_are_reported_and_no_more() {
     let machine = Machine::new();
     let tracker = machine.create();

@@ -329,7 +329,8 @@ impl Guest {
         }
     }
 
-    fn reopen(&mut self, is_clean: bool) {
+    /// The disk that it finds is the one that it left, so it must be tracked.
+    fn reopen(&mut self, is_clean: bool) -> Result<(), String> {
         self.in_flight.clear();
         let touched = self.log.touches.len();
         let last = if is_clean { self.new_stamp() } else { None };
@@ -346,7 +347,9 @@ impl Guest {
         }
         self.session += 1;
         self.files.mend();
-        self.tracker = Some(open(&self.files, stamp(self.stamp), session(self.session)).unwrap());
+        let opened = open(&self.files, stamp(self.stamp), session(self.session));
+        self.tracker = Some(opened.map_err(|error| chain(&error))?);
+        Ok(())
     }
 
     fn fail(&mut self, suffix: &str, call: Call, after: u64) {
@@ -361,7 +364,7 @@ impl Guest {
         });
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: Step) -> Result<(), String> {
         match step {
             Step::Write(number) => {
                 self.begin(place(number));
@@ -389,22 +392,26 @@ impl Guest {
                 // It may be refused: the file keeps its stamp then.
                 let _ = self.new_stamp();
             }
-            Step::Reopen => self.reopen(true),
-            Step::Crash => self.reopen(false),
+            Step::Reopen => self.reopen(true)?,
+            Step::Crash => self.reopen(false)?,
             Step::FailMrt(call, after) => self.fail(".mrt", call, after),
             Step::FailRct(call, after) => self.fail(".rct", call, after),
         }
+        Ok(())
     }
 }
 
 /// Does it all, and says what happened.
-pub fn run(steps: &[Step]) -> Log {
+///
+/// # Errors
+/// Why a host that stopped or crashed, without a cut, could not go on.
+pub fn run(steps: &[Step]) -> Result<Log, String> {
     let mut guest = Guest::new();
     for step in steps {
-        guest.step(*step);
+        guest.step(*step)?;
     }
     guest.log.history = guest.files.history();
-    guest.log
+    Ok(guest.log)
 }
 
 impl Log {
