@@ -14,7 +14,8 @@
 //! argument, and both files to the byte.
 //!
 //! The tracker does not write the disk. Who does calls [`Tracker::write_begins`] before each write,
-//! [`Tracker::write_ends`] after it, and [`Tracker::expect`] before the disk's file gets a new [`Stamp`].
+//! [`Tracker::write_ends`] after it, and [`Tracker::expect`] before the disk's file gets a new [`Stamp`]; and flushes
+//! the disk's file after [`Tracker::seal`] has returned, before anybody relies on the id.
 
 #![forbid(unsafe_code)]
 

@@ -19,6 +19,11 @@ use crate::tracker::Tracker;
 impl Tracker {
     /// Ends an epoch and gives it an id, which is durable when this returns.
     ///
+    /// The disk's own writes are the caller's to make durable: after this has returned, and before anybody relies on
+    /// the id. A write that ended before and was not flushed belongs to the sealed content, so its place is not
+    /// reported; a cut that undoes it would make the disk differ there from what was sealed. If that flush fails,
+    /// [`forget`](Self::forget) the id.
+    ///
     /// # Errors
     /// The id does not exist then and is never issued; tracking goes on as before.
     pub fn seal(&self) -> Result<RctId> {
