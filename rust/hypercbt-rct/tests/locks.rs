@@ -99,10 +99,11 @@ fn who_locks_a_file_that_was_replaced_meanwhile_is_told_that_another_tracks_the_
     let machine = Machine::new();
     let (tracker, _) = new_tracker(&machine);
     alias(&machine, "/old");
-    for _ in 0..2 {
+    for region in 3..5 {
         refused(&machine, &tracker, Call::Sync);
-        common::write(&tracker, extent(REGION, REGION + 1));
+        common::write(&tracker, extent(region * REGION, region * REGION + 1));
     }
+    assert!(!is_locked(&machine, "/old"), "else it need not look");
     let slow = GatedFiles::over(machine.files.clone());
     slow.open_instead(&machine.path(".mrt"), Path::new("/old"));
     let before = machine.files.now().digest();
