@@ -140,6 +140,8 @@ def fio(
             f"--size={DISK_BYTES - offset}",
             f"--io_size={pattern.writes * pattern.block}",
             *(f"--randseed={seed}", "--allrandrepeat=1", "--verify=crc32c"),
+            # Or it would leave a file of its state where it stands.
+            "--verify_state_save=0",
             *("--output-format=json", f"--output={report}", *more),
         ],
         check=True,
