@@ -45,7 +45,7 @@ const MUTANTS: [&str; 27] = [
 const NOTICED_WITHIN: u64 = 10_000;
 
 /// Histories that meet each rule; those that chance draws follow. [`Step::parse`] has the letters.
-const WRITTEN: [&str; 12] = [
+const WRITTEN: [&str; 13] = [
     // Seals, write-backs, and writes to the same and to other regions after each.
     "S W0 W4 F W0 W6 S W0 W9 Y F W7 S W7 W0 Y",
     // Writes in flight across seals and write-backs, that land before or behind.
@@ -62,6 +62,8 @@ const WRITTEN: [&str; 12] = [
     "mS1 S W0 Y mW1 S W7 Y F mW1 S W9 Y",
     // Forgetting fails; a write-back fails at each part.
     "S mS1 G0 W0 Y rS0 F W7 rW0 F W0 Y F W7 Y",
+    // Forgetting fails half-way, and is asked for again.
+    "S W0 mW1 G0 W7 Y S W4 G0 Y W0 X W8 Y",
     // A header fails after one of its copies, and is written again and again.
     "S S S mW1 S R mW1 S R F S mW1 R mW1 F S W0 Y R",
     "S S mW1 S S mW1 S S mW2 S S mW1 S S",

@@ -115,6 +115,7 @@ struct Sealed {
     contents: Contents,
     /// How many touches there were before.
     touches: usize,
+    /// When that was first asked for, and when it was done.
     forgotten: Option<(usize, usize)>,
 }
 
@@ -307,7 +308,10 @@ impl Guest {
             usize::MAX
         };
         let sealed = self.log.sealed.iter_mut().find(|sealed| sealed.id == *id);
-        sealed.unwrap().forgotten = Some((called, done));
+        let sealed = sealed.unwrap();
+        // From the first time that it was asked for: a call that fails half-way may have forgotten the id.
+        let called = sealed.forgotten.map_or(called, |(first, _)| first);
+        sealed.forgotten = Some((called, done));
     }
 
     /// Writes a new stamp into the disk's file, announced before.
