@@ -6,6 +6,7 @@ use std::{
 };
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extents};
+use hypercbt_file::{FileSystem as _, LocalFiles, folder_of};
 use hypercbt_repo::{PointDisk, RunId};
 use hypercbt_vhdx::{
     Format, Guid, RawWriter, VhdKind, VhdOptions, VhdWriter, VhdxOptions, VhdxWriter, WriteDisk,
@@ -209,22 +210,10 @@ fn look_at(path: &Path) -> Result<Option<std::fs::Metadata>> {
     }
 }
 
-#[cfg(unix)]
 fn sync_folder(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    std::fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| failed("sync", folder, source))
-}
-
-/// Windows has no way to sync a folder, and needs none: NTFS logs its names.
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-fn sync_folder(_: &Path) -> Result<()> {
-    Ok(())
+    let folder = folder_of(path);
+    let synced = LocalFiles.sync_folder(folder);
+    synced.map_err(|source| failed("sync", folder, source))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {

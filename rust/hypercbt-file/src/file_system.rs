@@ -71,6 +71,15 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Returns when all names in the folder are durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
+    /// Returns when the name `path` is durable: the folder that it stands in is synced. Some network file systems have
+    /// nothing of the kind; a name is as durable there as it gets.
+    fn sync_name(&self, path: &Path) -> io::Result<()> {
+        match self.sync_folder(folder_of(path)) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            synced => synced,
+        }
+    }
+
     /// The names in a folder, in no order. What is neither a folder nor a file is left out.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
 
@@ -83,6 +92,14 @@ pub trait FileSystem: Send + Sync + Debug {
     }
 }
 
+/// The folder that the name `path` stands in; a name alone stands in the present one.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// One name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -92,4 +109,15 @@ pub struct Entry {
     pub is_folder: bool,
     /// The length of a file.
     pub len: ByteLen,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_alone_stands_in_the_present_folder() {
+        assert_eq!(folder_of(Path::new("web01.vhdx")), Path::new("."));
+        assert_eq!(folder_of(Path::new("/vms/web01.vhdx")), Path::new("/vms"));
+    }
 }

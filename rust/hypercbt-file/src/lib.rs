@@ -25,7 +25,7 @@ mod room;
 pub mod step;
 mod volatile;
 
-pub use file_system::{DiskFile, Entry, FileSystem};
+pub use file_system::{DiskFile, Entry, FileSystem, folder_of};
 pub use local::{LocalFile, LocalFiles};
 pub use read::{FileOffset, ReadAt};
 pub use volatile::VolatileFiles;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hypercbt_file::{DiskFile, FileOffset, FileSystem, ReadAt, step};
+use hypercbt_file::{DiskFile, FileOffset, FileSystem, ReadAt, folder_of, step};
 
 use crate::error::{Error, Result, TrackerCall, TrackerFile};
 use crate::format::{MRT_MAGIC, PAGE_BYTES, RCT_MAGIC, SECTOR_BYTES, SLOT_OFFSETS};
@@ -202,20 +202,12 @@ impl Place {
     }
 
     fn folder(&self) -> &Path {
-        match self.disk.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        }
+        folder_of(&self.disk)
     }
 
-    fn sync_folder(&self, file: TrackerFile) -> Result<()> {
-        match self.files.sync_folder(self.folder()) {
-            // Some network file systems have nothing of the kind: names are durable when they are made.
-            Err(error) if error.kind() != io::ErrorKind::Unsupported => {
-                Err(failed(file, TrackerCall::SyncFolder)(error))
-            }
-            _ => Ok(()),
-        }
+    fn sync_name(&self, file: TrackerFile) -> Result<()> {
+        let synced = self.files.sync_name(&self.disk);
+        synced.map_err(failed(file, TrackerCall::SyncFolder))
     }
 }
 
@@ -279,7 +271,7 @@ impl Unfinished<'_> {
         // All before have no name any more. The last of them stays for who has just opened it, and locks it next.
         holders.drain(..holders.len().saturating_sub(2));
         if !step::left_out("rct.file.name") {
-            place.sync_folder(file)?;
+            place.sync_name(file)?;
         }
         Ok(Arc::clone(&self.content))
     }

@@ -18,7 +18,7 @@ use std::{
     },
 };
 
-use hypercbt_file::{DiskFile, FileOffset, FileSystem, LocalFiles, ReadAt, step};
+use hypercbt_file::{DiskFile, FileOffset, FileSystem, LocalFiles, ReadAt, folder_of, step};
 
 use crate::{Error, Result, Storage, Upload, name::UNFINISHED};
 
@@ -389,10 +389,7 @@ fn make_root(files: &dyn FileSystem, path: &Path) -> io::Result<()> {
     if files.entry(path).is_ok_and(|found| found.is_folder) {
         return Ok(());
     }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = folder_of(path);
     make_root(files, parent)?;
     files.create_folder(path)?;
     if !step::left_out("repo.root.sync") {

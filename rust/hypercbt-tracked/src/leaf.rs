@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hypercbt_extent::Extent;
-use hypercbt_file::{FileSystem, step};
+use hypercbt_file::{FileSystem, folder_of, step};
 use hypercbt_rct::{RctId, Stamp};
 use hypercbt_vhdx::{Guid, Guids, OpenOptions, Opening, WritableVhdx};
 
@@ -55,7 +55,7 @@ pub(crate) fn find(
     options: &OpenOptions,
 ) -> Result<Found> {
     let checkpoint = names::checkpoint_of(base)?;
-    let folder = names::folder_of(base);
+    let folder = folder_of(base);
     if !step::left_out("tracked.leaf.folder") {
         let synced = files.sync_folder(folder);
         synced.map_err(|source| files_error(folder, source))?;

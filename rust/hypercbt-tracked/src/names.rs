@@ -23,14 +23,6 @@ pub(crate) fn checkpoint_of(base: &Path) -> Result<PathBuf> {
     Ok(base.with_extension(CHECKPOINT))
 }
 
-/// The folder that a file's name stands in.
-pub(crate) fn folder_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,11 +39,5 @@ mod tests {
             let refused = checkpoint_of(Path::new(name));
             assert!(matches!(refused, Err(Error::NotABase { .. })), "{name}");
         }
-    }
-
-    #[test]
-    fn a_name_alone_stands_in_the_present_folder() {
-        assert_eq!(folder_of(Path::new("web01.vhdx")), Path::new("."));
-        assert_eq!(folder_of(Path::new("/vms/web01.vhdx")), Path::new("/vms"));
     }
 }

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use hypercbt_extent::{DiskOffset, Extent};
 use hypercbt_file::{FileSystem, step};
 
-use super::new::folder_of;
 use super::{Guids, Opening, WritableVhdx, read};
 use crate::error::{Defect, Mismatch};
 use crate::format::PARENT_LOCATOR_ITEM;
@@ -217,9 +216,5 @@ fn remove(files: &dyn FileSystem, path: &Path) -> Result<()> {
     if step::left_out("vhdx.merge.sync_folder") {
         return Ok(());
     }
-    match files.sync_folder(folder_of(path)) {
-        // As durable as names get on such a file system.
-        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(()),
-        synced => synced.map_err(failed),
-    }
+    files.sync_name(path).map_err(failed)
 }

@@ -106,7 +106,7 @@ pub fn create_vhdx(files: &dyn FileSystem, path: &Path, new: &NewVhdx) -> Result
         forget(files, &temporary);
     }
     named?;
-    sync_folder(files, path).inspect_err(|_| forget(files, path))
+    sync_name(files, path).inspect_err(|_| forget(files, path))
 }
 
 /// What a child of `parent` is like.
@@ -210,26 +210,15 @@ fn forget(files: &dyn FileSystem, path: &Path) {
     let _ = files.remove(path);
 }
 
-/// Makes the name durable. Where a file system does not sync folders, it is as durable as it gets.
-fn sync_folder(files: &dyn FileSystem, path: &Path) -> Result<()> {
+/// Makes the name durable.
+fn sync_name(files: &dyn FileSystem, path: &Path) -> Result<()> {
     if step::left_out("vhdx.create.sync_folder") {
         return Ok(());
     }
-    match files.sync_folder(folder_of(path)) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        done => done.map_err(|source| Error::Sync {
-            file: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-/// The folder that the name `path` is in.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
+    files.sync_name(path).map_err(|source| Error::Sync {
+        file: path.to_owned(),
+        source,
+    })
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {
