@@ -8,14 +8,10 @@
 //! | headers | log | metadata | BAT, whole MiBs ... | block | block | ...
 //! ```
 //!
-//! A disk of 64 TiB has up to 67 million blocks, so the layout keeps *runs* of present blocks:
-//! the memory that it takes follows the extents that it was given, not the disk's size.
-
-use std::ops::Range;
-
-use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
+use hypercbt_extent::{ByteLen, Extent, Extents};
 
 use crate::FileOffset;
+use crate::block_runs::BlockRuns;
 use crate::format::{BatEntry, MIB, SECTORS_PER_BITMAP};
 use crate::options::VhdxOptions;
 
@@ -30,14 +26,6 @@ pub(crate) const METADATA_LEN: ByteLen = ByteLen(MIB);
 /// Where the block allocation table of a new file lies.
 pub(crate) const BAT_AT: FileOffset = FileOffset(3 * MIB);
 
-/// Consecutive present blocks: consecutive on the disk, and in the file too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Run {
-    blocks: Range<u64>,
-    /// How many present blocks lie before this run.
-    before: u64,
-}
-
 /// Which blocks are present, and where everything lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -46,7 +34,7 @@ pub(crate) struct Layout {
     chunk_ratio: u64,
     /// Whether the table ends with the entry of the last sector bitmap.
     with_bitmaps: bool,
-    runs: Vec<Run>,
+    present: BlockRuns,
 }
 
 impl Layout {
@@ -55,21 +43,12 @@ impl Layout {
     /// `options` were checked, and `present` lies on the disk.
     pub(crate) fn new(options: &VhdxOptions, present: &Extents) -> Self {
         let block_bytes = u64::from(options.block_bytes);
-        let mut before = 0;
-        let runs = present
-            .cell_runs(ByteLen(block_bytes))
-            .map(|blocks| {
-                let run = Run { blocks, before };
-                before += run.blocks.end - run.blocks.start;
-                run
-            })
-            .collect();
         Self {
             disk_len: options.size,
             block_bytes,
             chunk_ratio: SECTORS_PER_BITMAP * u64::from(options.logical_sector_bytes) / block_bytes,
             with_bitmaps: false,
-            runs,
+            present: BlockRuns::new(ByteLen(block_bytes), present),
         }
     }
 
@@ -96,36 +75,20 @@ impl Layout {
 
     /// How long the file is: a multiple of 1 MiB, the last block whole.
     pub(crate) fn file_len(&self) -> ByteLen {
-        let blocks = self
-            .runs
-            .last()
-            .map_or(0, |run| run.before + run.blocks.end - run.blocks.start);
-        ByteLen(self.payload_at().0 + blocks * self.block_bytes)
+        ByteLen(self.block_at(self.present.count()).0)
     }
 
     /// Where in the file `extent` lies, or `None` if it touches a block that is not present.
     pub(crate) fn place(&self, extent: Extent) -> Option<FileOffset> {
-        let blocks = extent.cells(ByteLen(self.block_bytes));
-        let after = self
-            .runs
-            .partition_point(|run| run.blocks.end <= blocks.start);
-        let run = self
-            .runs
-            .get(after)
-            .filter(|run| run.blocks.start <= blocks.start && blocks.end <= run.blocks.end)?;
-        let DiskOffset(start) = extent.start();
-        Some(FileOffset(
-            self.block_at(run, blocks.start).0 + start % self.block_bytes,
-        ))
+        let (_, number) = self.present.touched(extent)?;
+        let inside = extent.start().0 % self.block_bytes;
+        Some(FileOffset(self.block_at(number).0 + inside))
     }
 
     /// The entries of the present blocks: the index in the table, ascending, and the block's place.
     pub(crate) fn bat_entries(&self) -> impl Iterator<Item = (u64, FileOffset)> + use<'_> {
-        self.runs.iter().flat_map(move |run| {
-            run.blocks
-                .clone()
-                .map(move |block| (self.bat_index(block), self.block_at(run, block)))
-        })
+        let present = self.present.iter();
+        present.map(|(block, number)| (self.bat_index(block), self.block_at(number)))
     }
 
     /// The first byte after the table.
@@ -133,10 +96,9 @@ impl Layout {
         FileOffset(BAT_AT.0 + self.bat_len().0)
     }
 
-    /// Where `block`, one of `run`, lies.
-    fn block_at(&self, run: &Run, block: u64) -> FileOffset {
-        let before = run.before + (block - run.blocks.start);
-        FileOffset(self.payload_at().0 + before * self.block_bytes)
+    /// Where the n-th present block lies.
+    fn block_at(&self, number: u64) -> FileOffset {
+        FileOffset(self.payload_at().0 + number * self.block_bytes)
     }
 
     /// The index of a payload entry: a bitmap entry follows every `chunk_ratio` of them, whether
@@ -151,6 +113,7 @@ mod tests {
     use super::*;
     use crate::Guid;
     use crate::format::{GIB, TIB};
+    use hypercbt_extent::DiskOffset;
 
     fn extent(start: u64, len: u64) -> Extent {
         Extent::new(DiskOffset(start), ByteLen(len)).unwrap()

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod bat;
+mod block_runs;
 mod chain;
 mod create;
 mod disk;

@@ -8,13 +8,12 @@
 //! | footer | header | table … gap | bitmap     | block  … | gap | bitmap | block … gap | footer |
 //! ```
 
-use std::ops::Range;
-
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
 
 use super::format::{FOOTER_BYTES, HEADER_BYTES, SECTOR_BYTES};
 use super::header::Blocks;
 use crate::FileOffset;
+use crate::block_runs::BlockRuns;
 
 /// The blocks of all disks that we make, Windows' own choice.
 pub(crate) const BLOCK_BYTES: u32 = 2 << 20;
@@ -39,7 +38,7 @@ impl Layout {
         match self {
             Self::Fixed(fixed) => FileOffset(fixed.size.0),
             Self::Dynamic(dynamic) => {
-                FileOffset(dynamic.data_at(dynamic.present()).0 - SECTOR_BYTES)
+                FileOffset(dynamic.data_at(dynamic.present.count()).0 - SECTOR_BYTES)
             }
         }
     }
@@ -69,33 +68,18 @@ pub(crate) struct FixedLayout {
     pub(crate) present: Extents,
 }
 
-/// Consecutive blocks that are present: consecutive on the disk, and in the file too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Run {
-    blocks: Range<u64>,
-    /// How many present blocks lie before this run.
-    before: u64,
-}
-
 /// Which blocks of a dynamic disk are present, in the order of the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DynamicLayout {
     blocks: Blocks,
-    runs: Vec<Run>,
+    present: BlockRuns,
 }
 
 impl DynamicLayout {
     /// Lays out a disk of `size` with the blocks that `present`, which lies on it, touches.
     pub(crate) fn new(size: ByteLen, present: &Extents) -> Self {
-        let mut before = 0;
-        let runs = present.cell_runs(ByteLen(u64::from(BLOCK_BYTES)));
-        let runs = runs.map(|blocks| {
-            let run = Run { blocks, before };
-            before += run.blocks.end - run.blocks.start;
-            run
-        });
         Self {
-            runs: runs.collect(),
+            present: BlockRuns::new(ByteLen(u64::from(BLOCK_BYTES)), present),
             blocks: Blocks {
                 disk_bytes: size.0,
                 block_bytes: u64::from(BLOCK_BYTES),
@@ -110,18 +94,10 @@ impl DynamicLayout {
 
     /// The present blocks, in order, and where the bitmap of each begins.
     pub(crate) fn bitmaps(&self) -> impl Iterator<Item = (u64, FileOffset)> + use<'_> {
-        let numbers = self.runs.iter().flat_map(|run| run.blocks.clone());
-        numbers.zip(0..).map(|(block, number)| {
+        self.present.iter().map(|(block, number)| {
             let data_at = self.data_at(number);
             (block, FileOffset(data_at.0 - self.blocks.bitmap_bytes()))
         })
-    }
-
-    /// How many blocks are present.
-    fn present(&self) -> u64 {
-        self.runs
-            .last()
-            .map_or(0, |run| run.before + run.blocks.end - run.blocks.start)
     }
 
     /// Where the data of the n-th present block begin.
@@ -132,18 +108,11 @@ impl DynamicLayout {
 
     fn pieces(&self, extent: Extent) -> Option<Vec<(FileOffset, ByteLen)>> {
         let block_bytes = self.blocks.block_bytes;
-        let blocks = extent.cells(ByteLen(block_bytes));
-        let after = self
-            .runs
-            .partition_point(|run| run.blocks.end <= blocks.start);
-        let run = self
-            .runs
-            .get(after)
-            .filter(|run| run.blocks.start <= blocks.start && blocks.end <= run.blocks.end)?;
-        let pieces = blocks.filter_map(|block| {
+        let (blocks, first) = self.present.touched(extent)?;
+        let pieces = blocks.zip(first..).filter_map(|(block, number)| {
             let start = DiskOffset(block * block_bytes);
             let piece = Extent::new(start, ByteLen(block_bytes))?.intersection(extent)?;
-            let data_at = self.data_at(run.before + (block - run.blocks.start));
+            let data_at = self.data_at(number);
             let at = FileOffset(data_at.0 + (piece.start().0 - start.0));
             Some((at, piece.len()))
         });
