@@ -17,7 +17,6 @@ use hypercbt_rct::{RctId, Stamp};
 use hypercbt_vhdx::{NewVhdx, Opening, create_vhdx, merge_into};
 
 use crate::leaf::{Leaf, Role};
-use crate::stamps::stamp_of;
 use crate::{Error, Result, Step, TrackedDisk, names};
 
 /// What [`TrackedDisk::freeze`] made.
@@ -112,13 +111,13 @@ impl TrackedDisk {
     /// Makes the file of a checkpoint; the tracker knows its stamp before it has its name.
     fn create_checkpoint(&self) -> Result<(), Failed> {
         let (file_write, data_write) = (self.guid(), self.guid());
-        let birth = stamp_of(file_write.0, data_write.0);
+        let mut new = NewVhdx::child_of(&self.base, file_write, data_write);
+        new.options.block_bytes = self.options.checkpoint_block_bytes;
+        let birth = Stamp(new.stamp());
         let is_late = step::left_out("tracked.freeze.expect");
         if !is_late {
             self.stamps.expect(birth)?;
         }
-        let mut new = NewVhdx::child_of(&self.base, file_write, data_write);
-        new.options.block_bytes = self.options.checkpoint_block_bytes;
         let checkpoint = names::checkpoint_of(&self.base)?;
         let created = create_vhdx(&*self.files, &checkpoint, &new);
         if is_late {

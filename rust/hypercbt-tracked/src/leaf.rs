@@ -11,7 +11,7 @@ use hypercbt_rct::{RctId, Stamp};
 use hypercbt_vhdx::{Guid, Guids, OpenOptions, Opening, WritableVhdx};
 
 use crate::options::Random;
-use crate::stamps::{Stamps, with_file_write};
+use crate::stamps::Stamps;
 use crate::{Error, Result, names};
 
 /// What a leaf is to its disk.
@@ -88,7 +88,7 @@ impl Found {
     pub(crate) fn begin(self, stamps: &Stamps, guids: &Guids) -> Result<Leaf> {
         let found = Stamp(self.opening.stamp());
         stamps.check(&self.path, found)?;
-        let begun = with_file_write(found, guids.file_write.0);
+        let begun = Stamp(self.opening.begun_stamp(guids));
         let is_late = step::left_out("tracked.begin.expect");
         if !is_late {
             stamps.expect(begun)?;
@@ -174,7 +174,7 @@ impl Leaf {
 
     /// Tells the tracker which stamp the file will carry when it is closed. Nothing is written to the file yet.
     pub(crate) fn announce_close(&self, stamps: &Stamps, file_write: Guid) -> Result<Stamp> {
-        let last = with_file_write(Stamp(self.disk.stamp()), file_write.0);
+        let last = Stamp(self.disk.closed_stamp(file_write));
         if !step::left_out("tracked.close.expect") {
             stamps.expect(last)?;
         }

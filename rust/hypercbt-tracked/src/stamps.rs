@@ -28,9 +28,6 @@ use hypercbt_rct::{Stamp, Tracker};
 
 use crate::{Error, Result};
 
-/// How long a `FileWriteGuid` is; the `DataWriteGuid` follows it.
-const GUID_BYTES: usize = 16;
-
 /// The tracker of a disk, and the stamps that it accepts.
 #[derive(Debug)]
 pub(crate) struct Stamps {
@@ -91,36 +88,5 @@ impl Stamps {
 
     fn accepted(&self) -> MutexGuard<'_, Vec<Stamp>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The stamp after a header with another `FileWriteGuid`, and nothing changed that a guest sees.
-pub(crate) fn with_file_write(stamp: Stamp, file_write: [u8; GUID_BYTES]) -> Stamp {
-    let mut bytes = stamp.0;
-    if let Some(place) = bytes.first_chunk_mut::<GUID_BYTES>() {
-        *place = file_write;
-    }
-    Stamp(bytes)
-}
-
-/// The stamp of a file with these two GUIDs.
-pub(crate) fn stamp_of(file_write: [u8; GUID_BYTES], data_write: [u8; GUID_BYTES]) -> Stamp {
-    let mut bytes = [0; 2 * GUID_BYTES];
-    if let Some(place) = bytes.last_chunk_mut::<GUID_BYTES>() {
-        *place = data_write;
-    }
-    with_file_write(Stamp(bytes), file_write)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_file_write_guid_leaves_the_data_write_guid() {
-        let stamp = stamp_of([1; 16], [2; 16]);
-        assert_eq!(stamp.0[..16], [1; 16]);
-        assert_eq!(stamp.0[16..], [2; 16]);
-        assert_eq!(with_file_write(stamp, [3; 16]), stamp_of([3; 16], [2; 16]));
     }
 }

@@ -169,44 +169,30 @@ pub(crate) fn from_storage(files: Vec<(String, Box<dyn ReadAt>)>) -> Result<Vec<
 /// Checks an opened parent against its child: the linkage and the sectors. Blocks may differ, and sizes where the
 /// format is VHDX; Windows refuses a VHD file whose parent has another size.
 fn check_pair(child: &OpenFile, parent: &OpenFile) -> Result<()> {
-    let refuse = |mismatch| {
-        let (file, parent) = (
-            child.source().name().to_owned(),
-            parent.source().name().to_owned(),
-        );
-        Err(Error::WrongParent {
-            file,
-            parent,
-            mismatch,
-        })
-    };
+    mismatch_of(child, parent).map_err(|mismatch| Error::WrongParent {
+        file: child.source().name().to_owned(),
+        parent: parent.source().name().to_owned(),
+        mismatch,
+    })
+}
+
+/// What of a pair does not fit.
+fn mismatch_of(child: &OpenFile, parent: &OpenFile) -> std::result::Result<(), Mismatch> {
     let (Some(locator), Some(found)) = (child.parent(), parent.linkage()) else {
-        return refuse(Mismatch::Format);
+        return Err(Mismatch::Format);
     };
     if child.format() != parent.format() {
-        return refuse(Mismatch::Format);
+        return Err(Mismatch::Format);
     }
-    if !locator.matches(found) {
-        return refuse(Mismatch::Linkage {
-            wanted: locator.linkage,
-            found,
-        });
-    }
+    locator.check(found)?;
     let sizes = (child.size(), parent.size());
     if child.format() == Format::Vhd && sizes.0 != sizes.1 {
-        return refuse(Mismatch::Size {
+        return Err(Mismatch::Size {
             child: sizes.0,
             parent: sizes.1,
         });
     }
-    let sectors = (child.logical_sector_bytes(), parent.logical_sector_bytes());
-    if sectors.0 != sectors.1 {
-        return refuse(Mismatch::SectorSize {
-            child: sectors.0,
-            parent: sectors.1,
-        });
-    }
-    Ok(())
+    Mismatch::check_sectors(child.logical_sector_bytes(), parent.logical_sector_bytes())
 }
 
 /// Finds the parent of `child` among all places where it may be.
@@ -291,13 +277,7 @@ fn check_linkage(
         part,
         reason,
     })?;
-    if locator.matches(found) {
-        return Ok(());
-    }
-    Err(wrong(Mismatch::Linkage {
-        wanted: locator.linkage,
-        found,
-    }))
+    locator.check(found).map_err(wrong)
 }
 
 /// By what a child would know the file. `None`: it is of another format.

@@ -268,6 +268,16 @@ pub enum Mismatch {
     Path,
 }
 
+impl Mismatch {
+    /// Checks that the logical sectors of a child and its parent are the same.
+    pub(crate) fn check_sectors(child: u32, parent: u32) -> std::result::Result<(), Self> {
+        if child == parent {
+            return Ok(());
+        }
+        Err(Self::SectorSize { parent, child })
+    }
+}
+
 /// Why a disk cannot have another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -5,6 +5,7 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::Mismatch;
 use crate::error::Defect;
 use crate::format::{LocatorEntry, LocatorHeader, MAX_METADATA_ITEM_BYTES, VHDX_LOCATOR};
 use crate::{Guid, Part, Reason};
@@ -31,9 +32,17 @@ pub(crate) struct ParentLocator {
 }
 
 impl ParentLocator {
-    /// Whether a file with this `DataWriteGuid` is the parent. A zero GUID proves nothing: Windows writes an
-    /// all-zero `parent_linkage2` into every child.
-    pub(crate) fn matches(&self, data_write_guid: Guid) -> bool {
+    /// Checks that a file with this `DataWriteGuid` is the parent.
+    pub(crate) fn check(&self, found: Guid) -> Result<(), Mismatch> {
+        if self.matches(found) {
+            return Ok(());
+        }
+        let wanted = self.linkage;
+        Err(Mismatch::Linkage { wanted, found })
+    }
+
+    /// A zero GUID proves nothing: Windows writes an all-zero `parent_linkage2` into every child.
+    fn matches(&self, data_write_guid: Guid) -> bool {
         !data_write_guid.is_zero()
             && (self.linkage == data_write_guid || self.linkage2 == Some(data_write_guid))
     }

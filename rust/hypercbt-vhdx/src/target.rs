@@ -6,9 +6,10 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
-use hypercbt_file::{DiskFile as _, LocalFile};
+use hypercbt_file::{DiskFile, LocalFile};
 
 use crate::{Error, FileOffset, Result};
 
@@ -26,20 +27,25 @@ pub trait WriteDisk: Send + Sync {
 /// A file that is being made, and knows its name for errors.
 #[derive(Debug)]
 pub(crate) struct NewFile {
-    file: LocalFile,
+    file: Arc<dyn DiskFile>,
     path: PathBuf,
 }
 
 impl NewFile {
+    /// A file that was just made, and will be called `path`.
+    pub(crate) fn new(file: Arc<dyn DiskFile>, path: &Path) -> Self {
+        Self {
+            file,
+            path: path.to_owned(),
+        }
+    }
+
     /// Creates `path`, which must not exist, and prepares it. If that fails the file is removed.
     pub(crate) fn create(path: &Path, prepare: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         let file = options.open(path).map_err(|source| failed(path, source))?;
-        let new = Self {
-            file: file.into(),
-            path: path.to_owned(),
-        };
+        let new = Self::new(Arc::new(LocalFile::from(file)), path);
         match prepare(&new) {
             Ok(()) => Ok(new),
             Err(error) => {

@@ -6,7 +6,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::live_file::LiveFile;
 use crate::format::{HEADER_OFFSETS, HEADER_SIGNATURE, LOG_VERSION, RawHeader, VERSION};
 use crate::header::{self, Header};
-use crate::{Error, FileOffset, Part, Reason, Result};
+use crate::{Error, FileOffset, Guid, Part, Reason, Result};
 
 /// The header that counts, and in which of the two places it is.
 #[derive(Debug)]
@@ -41,7 +41,12 @@ impl Headers {
 
     /// `FileWriteGuid` and `DataWriteGuid`: they name this state of the file.
     pub(super) fn stamp(&self) -> [u8; 32] {
-        stamp(self.header.file_write_guid.0, self.header.data_write_guid.0)
+        stamp(self.header.file_write_guid, self.header.data_write_guid)
+    }
+
+    /// The stamp after a header with another `FileWriteGuid`, and nothing changed that a guest sees.
+    pub(super) fn stamp_with(&self, file_write: Guid) -> [u8; 32] {
+        stamp(file_write, self.header.data_write_guid)
     }
 
     /// Changes the header, durably. It is written twice, so that both copies are fresh: the damage of either one
@@ -85,11 +90,11 @@ impl Headers {
 }
 
 /// Both GUIDs, one after the other.
-pub(super) fn stamp(file_write: [u8; 16], data_write: [u8; 16]) -> [u8; 32] {
+pub(super) fn stamp(file_write: Guid, data_write: Guid) -> [u8; 32] {
     let mut stamp = [0; 32];
     let (first, second) = stamp.split_at_mut(16);
-    first.copy_from_slice(&file_write);
-    second.copy_from_slice(&data_write);
+    first.copy_from_slice(&file_write.0);
+    second.copy_from_slice(&data_write.0);
     stamp
 }
 
@@ -110,4 +115,16 @@ fn encode(header: &Header) -> RawHeader {
     };
     raw.checksum = crc32c::crc32c(raw.as_bytes()).into();
     raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_the_file_write_guid_and_then_the_data_write_guid() {
+        let stamp = stamp(Guid([1; 16]), Guid([2; 16]));
+        assert_eq!(stamp[..16], [1; 16]);
+        assert_eq!(stamp[16..], [2; 16]);
+    }
 }

@@ -67,7 +67,7 @@ pub fn merge_into(
     let opening = Opening::new(Arc::clone(files), parent, parent_options)?;
     check_pair(&child, &opening, parent)?;
     if !step::left_out("vhdx.merge.linkage") {
-        child.expect_parent(data_write_guid(&opening), guids.data_write)?;
+        child.expect_parent(opening.data_write_guid(), guids.data_write)?;
     }
     let merged = opening.begin(guids)?;
     merged.resize(child.size())?;
@@ -100,39 +100,19 @@ impl Merged {
     }
 }
 
-/// By what a child knows the file as it is.
-fn data_write_guid(file: &Opening) -> Guid {
-    let stamp = file.stamp();
-    let (_, data_write) = stamp.split_at(16);
-    Guid(data_write.try_into().expect("the other 16 of 32 bytes"))
-}
-
 /// Checks that the parent is the child's, and can hold what the child holds.
 fn check_pair(child: &WritableVhdx, parent: &Opening, path: &Path) -> Result<()> {
-    let refuse = |mismatch| {
-        Err(Error::WrongParent {
+    let pairs = child.parent_pairs()?;
+    let locator = locator::from_pairs(&pairs).map_err(|defect| child.blame(defect))?;
+    let sectors = (child.logical_sector_bytes(), parent.logical_sector_bytes());
+    locator
+        .check(parent.data_write_guid())
+        .and_then(|()| Mismatch::check_sectors(sectors.0, sectors.1))
+        .map_err(|mismatch| Error::WrongParent {
             file: child.file.path().to_owned(),
             parent: path.to_owned(),
             mismatch,
         })
-    };
-    let found = data_write_guid(parent);
-    let pairs = child.parent_pairs()?;
-    let locator = locator::from_pairs(&pairs).map_err(|defect| child.blame(defect))?;
-    if !locator.matches(found) {
-        return refuse(Mismatch::Linkage {
-            wanted: locator.linkage,
-            found,
-        });
-    }
-    let sectors = (child.logical_sector_bytes(), parent.logical_sector_bytes());
-    if sectors.0 != sectors.1 {
-        return refuse(Mismatch::SectorSize {
-            child: sectors.0,
-            parent: sectors.1,
-        });
-    }
-    Ok(())
 }
 
 impl WritableVhdx {

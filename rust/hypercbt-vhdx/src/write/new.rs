@@ -12,18 +12,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
-use hypercbt_file::{DiskFile, FileSystem, step};
+use hypercbt_file::{FileSystem, step};
 use zerocopy::IntoBytes;
 
-use crate::create::{Medium, complete};
+use super::headers;
+use crate::create::complete;
 use crate::encode::{self, Form};
 use crate::error::Mismatch;
 use crate::layer::OpenFile;
 use crate::layout::Layout;
 use crate::parent_path;
+use crate::target::NewFile;
 use crate::{Error, FileOffset, Guid, Result, VhdxOptions};
 
 /// A VHDX to be made.
@@ -67,6 +68,11 @@ impl NewVhdx {
         };
         Self { kind, options }
     }
+
+    /// What will name the state of the file: its `FileWriteGuid` and `DataWriteGuid`.
+    pub fn stamp(&self) -> [u8; 32] {
+        headers::stamp(self.options.file_write_guid, self.options.data_write_guid)
+    }
 }
 
 /// Makes the file `path`, which must not exist: an empty disk, or a child in which nothing differs yet.
@@ -95,11 +101,8 @@ pub fn create_vhdx(files: &dyn FileSystem, path: &Path, new: &NewVhdx) -> Result
     };
     let temporary = temporary_name(path, options.file_write_guid)?;
     let file = files.create_new(&temporary);
-    let file = Unnamed {
-        file: file.map_err(|source| failed(path, source))?,
-        path: path.to_owned(),
-    };
-    let written = file.write(&options, &form, &layout);
+    let file = NewFile::new(file.map_err(|source| failed(path, source))?, path);
+    let written = write(&file, &options, &form, &layout);
     drop(file); // Windows removes no open file
     let named = written.and_then(|()| give_name(files, &temporary, path));
     if named.is_err() {
@@ -143,39 +146,11 @@ fn child(
     Ok((options, Form::Differencing { locator }))
 }
 
-/// A file that does not have its name yet.
-struct Unnamed {
-    file: Arc<dyn DiskFile>,
-    /// The name that it will have, for errors.
-    path: PathBuf,
-}
-
-impl Unnamed {
-    fn write(&self, options: &VhdxOptions, form: &Form, layout: &Layout) -> Result<()> {
-        let reserved = self.file.reserve(layout.file_len());
-        reserved.map_err(|source| failed(&self.path, source))?;
-        self.write_at(FileOffset(0), encode::identifier().as_bytes())?;
-        complete(self, options, form, layout)
-    }
-}
-
-impl Medium for Unnamed {
-    fn write_at(&self, at: FileOffset, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_all_at(bytes, at);
-        written.map_err(|source| Error::Write {
-            file: self.path.clone(),
-            at,
-            len: ByteLen(bytes.len() as u64),
-            source,
-        })
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.file.sync().map_err(|source| Error::Sync {
-            file: self.path.clone(),
-            source,
-        })
-    }
+/// Writes all of a new file, which does not have its name yet.
+fn write(file: &NewFile, options: &VhdxOptions, form: &Form, layout: &Layout) -> Result<()> {
+    file.reserve(layout.file_len())?;
+    file.write_at(FileOffset(0), encode::identifier().as_bytes())?;
+    complete(file, options, form, layout)
 }
 
 /// A name beside `path` that nobody else has: no other file has this GUID.

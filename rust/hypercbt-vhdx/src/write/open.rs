@@ -116,6 +116,16 @@ impl Opening {
         self.headers.stamp()
     }
 
+    /// What will name it from [`begin`](Self::begin) on, until the first change that a guest can see.
+    pub fn begun_stamp(&self, guids: &Guids) -> [u8; 32] {
+        self.headers.stamp_with(guids.file_write)
+    }
+
+    /// What a child names this file by.
+    pub(super) fn data_write_guid(&self) -> Guid {
+        self.headers.current().data_write_guid
+    }
+
     /// The sector that the guest addresses.
     pub fn logical_sector_bytes(&self) -> u32 {
         self.vhdx.metadata.logical_sector_bytes

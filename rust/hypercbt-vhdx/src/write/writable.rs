@@ -73,7 +73,12 @@ impl WritableVhdx {
     /// What will name it from the first change of this session on, or does already.
     pub fn coming_stamp(&self) -> [u8; 32] {
         let file_write = lock(&self.headers).current().file_write_guid;
-        headers::stamp(file_write.0, self.data_write.0)
+        headers::stamp(file_write, self.data_write)
+    }
+
+    /// What will name it once it is [`close`](Self::close)d with this GUID.
+    pub fn closed_stamp(&self, file_write: Guid) -> [u8; 32] {
+        lock(&self.headers).stamp_with(file_write)
     }
 
     /// The sector that the guest addresses.
