@@ -133,10 +133,6 @@ impl Tracker {
             // The clock stood still meanwhile: it moves only under the lock of the file.
             state.note_marked(&regions);
             state.stats.mark_syncs += 1;
-            state.stats.marks_written += regions
-                .iter()
-                .map(|range| range.end - range.start)
-                .sum::<u64>();
         }
         state.queue.is_led = false;
         if let Some(batch) = state.queue.current.take() {

@@ -82,12 +82,7 @@ impl Tracker {
         let regions = in_order(regions);
         let clock = self.state().clock;
         mrt.mark(&regions, clock)?;
-        let mut state = self.state();
-        state.note_marked(&regions);
-        state.stats.marks_written += regions
-            .iter()
-            .map(|range| range.end - range.start)
-            .sum::<u64>();
+        self.state().note_marked(&regions);
         Ok(())
     }
 

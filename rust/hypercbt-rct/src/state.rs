@@ -104,10 +104,11 @@ impl State {
         self.stay_below_the_limit();
     }
 
-    /// Notes that regions are marked durably at the present clock.
+    /// Notes, and counts, that regions are marked durably at the present clock.
     pub(crate) fn note_marked(&mut self, regions: &[Range<u64>]) {
         for range in regions {
             self.marked.insert(range.clone(), self.limit / MARKED_SHARE);
+            self.stats.marks_written += range.end - range.start;
         }
         self.stay_below_the_limit();
     }
