@@ -19,12 +19,8 @@ pub(crate) fn seed() -> PyResult<u64> {
     Ok(u64::from_le_bytes(bytes()?))
 }
 
-/// A random GUID, version 4 (RFC 9562 5.4): the version is in the third field, which is little-endian.
 pub(crate) fn guid() -> PyResult<Guid> {
-    let mut guid: [u8; 16] = bytes()?;
-    guid[7] = guid[7] & 0x0F | 0x40;
-    guid[8] = guid[8] & 0x3F | 0x80;
-    Ok(Guid(guid))
+    Ok(Guid::version_4(bytes()?))
 }
 
 /// Random bytes for as long as a disk is open: a seed from the system, drawn out by a hash, which cannot fail.

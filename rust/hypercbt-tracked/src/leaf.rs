@@ -200,13 +200,9 @@ pub(crate) fn guids(random: &mut Random) -> Guids {
     }
 }
 
-/// A random GUID, version 4 (RFC 9562 5.4): the version is in the third field, which is little-endian.
+/// A new random GUID.
 pub(crate) fn guid(random: &mut Random) -> Guid {
-    let mut bytes = random();
-    let [_, _, _, _, _, _, _, version, variant, ..] = &mut bytes;
-    *version = *version & 0x0F | 0x40;
-    *variant = *variant & 0x3F | 0x80;
-    Guid(bytes)
+    Guid::version_4(random())
 }
 
 /// An error of a name or a folder.

@@ -46,6 +46,15 @@ impl Guid {
         Self(guid)
     }
 
+    /// A random GUID, version 4 (RFC 9562 5.4), of these random bytes: the version is in the third field, which is
+    /// little-endian.
+    pub const fn version_4(mut random: [u8; 16]) -> Self {
+        let [_, _, _, _, _, _, _, version, variant, ..] = &mut random;
+        *version = *version & 0x0F | 0x40;
+        *variant = *variant & 0x3F | 0x80;
+        Self(random)
+    }
+
     /// Whether this is [`Guid::ZERO`].
     pub fn is_zero(self) -> bool {
         self == Self::ZERO
