@@ -10,6 +10,7 @@ use hypercbt_vhdx::{OpenOptions, Place};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
 use crate::{
+    bounds,
     buffer::{Memory, WritableBuffer},
     documents,
     error::disk_error,
@@ -127,8 +128,7 @@ impl VirtualDisk {
         length: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let disk = self.get()?;
-        // Asked for before the memory is: a length past the end must not allocate.
-        check(&disk, offset, length)?;
+        bounds::check(offset, length, disk.size().0)?;
         PyBytes::new_with(py, length, |buffer| {
             py.detach(|| disk.read_at(DiskOffset(offset), buffer))
                 .map_err(disk_error)
@@ -139,7 +139,7 @@ impl VirtualDisk {
         let disk = self.get()?;
         let buffer = WritableBuffer::get(buffer)?;
         let memory = buffer.memory();
-        check(&disk, offset, memory.len())?;
+        bounds::check(offset, memory.len(), disk.size().0)?;
         py.detach(move || read_into(&disk, offset, memory))
             .map_err(disk_error)
     }
@@ -147,17 +147,6 @@ impl VirtualDisk {
 
 /// Offset, length, file number and offset in that file of a segment; without a file it is zeros.
 type Row = (u64, u64, Option<u32>, Option<u64>);
-
-fn check(disk: &hypercbt_vhdx::VirtualDisk, offset: u64, length: usize) -> PyResult<()> {
-    let end = offset.checked_add(length as u64);
-    if end.is_some_and(|end| end <= disk.size().0) {
-        return Ok(());
-    }
-    Err(PyValueError::new_err(format!(
-        "{length} bytes at {offset} are outside the disk of {} bytes",
-        disk.size()
-    )))
-}
 
 /// Reads straight into the caller's memory wherever the bytes lie plainly in a local file.
 fn read_into(

@@ -5,6 +5,7 @@
 )]
 
 mod backup;
+mod bounds;
 mod buffer;
 mod chunks;
 mod disk;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hypercbt_engine::PointDiskReader;
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
+use pyo3::{prelude::*, types::PyBytes};
 
 use crate::{
+    bounds,
     buffer::{Memory, WritableBuffer},
     error::engine_error,
     nbd::{NbdServer, PointExport},
@@ -25,16 +26,7 @@ impl PointDisk {
     }
 
     fn check(&self, offset: u64, length: usize) -> PyResult<()> {
-        let size = self.reader.size();
-        if offset
-            .checked_add(length as u64)
-            .is_some_and(|end| end <= size)
-        {
-            return Ok(());
-        }
-        Err(PyValueError::new_err(format!(
-            "{length} bytes at {offset} are outside the disk of {size} bytes"
-        )))
+        bounds::check(offset, length, self.reader.size())
     }
 }
 

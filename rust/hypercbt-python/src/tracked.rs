@@ -14,6 +14,7 @@ use hypercbt_vhdx::{NewKind, NewVhdx, VhdxOptions, create_vhdx};
 use pyo3::{exceptions::PyValueError, prelude::*, pybacked::PyBackedBytes, types::PyBytes};
 
 use crate::{
+    bounds,
     error::{disk_error, tracked_error},
     extents::Extents,
     nbd::NbdServer,
@@ -188,11 +189,7 @@ impl TrackedDisk {
         offset: u64,
         length: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        // Asked for before the memory is: a length past the end must not allocate.
-        let end = offset.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.shared.size.0) {
-            return Err(outside(offset, length as u64, self.shared.size));
-        }
+        bounds::check(offset, length, self.shared.size.0)?;
         PyBytes::new_with(py, length, |buffer| {
             self.with(py, |disk| disk.read_at(DiskOffset(offset), buffer))
         })
@@ -270,14 +267,8 @@ impl TrackedDisk {
         }
         Extent::new(DiskOffset(offset), ByteLen(length))
             .map(Some)
-            .ok_or_else(|| outside(offset, length, self.shared.size))
+            .ok_or_else(|| bounds::outside(offset, length, self.shared.size.0))
     }
-}
-
-fn outside(offset: u64, length: u64, size: ByteLen) -> PyErr {
-    PyValueError::new_err(format!(
-        "{length} bytes at {offset} are outside the disk of {size} bytes"
-    ))
 }
 
 /// An id as a person wrote it. One that is none is not known either, but the mistake is another.

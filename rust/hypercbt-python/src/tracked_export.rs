@@ -8,9 +8,6 @@ use hypercbt_vhdx::Place;
 
 use crate::tracked::{Refused, Shared};
 
-/// Zeros that keep their space are written in pieces of this size.
-static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
-
 impl Export for Shared {
     fn size(&self) -> ByteLen {
         self.disk_size()
@@ -36,14 +33,7 @@ impl Export for Shared {
         if may_unmap {
             return self.with(|disk| disk.zero(extent)).map_err(told);
         }
-        let mut at = extent.start();
-        while at < extent.end() {
-            let len = (extent.end().0 - at.0).min(ZEROS.len() as u64);
-            let zeros = ZEROS.get(..usize::try_from(len).unwrap_or(ZEROS.len()));
-            self.write_at(at, zeros.unwrap_or(&ZEROS))?;
-            at.0 += len;
-        }
-        Ok(())
+        self.with(|disk| disk.write_zeros(extent)).map_err(told)
     }
 
     fn unmap(&self, extent: Extent) -> io::Result<()> {

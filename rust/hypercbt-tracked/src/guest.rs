@@ -8,6 +8,9 @@ use hypercbt_vhdx::Segment;
 
 use crate::{Result, TrackedDisk};
 
+/// Zeros that keep their room are written in pieces of this size.
+static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
+
 impl TrackedDisk {
     /// Fills `buf` with the bytes of the disk from `at` on.
     pub fn read_at(&self, at: DiskOffset, buf: &mut [u8]) -> Result<()> {
@@ -35,6 +38,18 @@ impl TrackedDisk {
         let state = self.shared();
         let leaf = state.leaf()?;
         leaf.change(&self.stamps, extent, |disk| disk.zero(extent))
+    }
+
+    /// Writes zeros, so that `extent` keeps its room in the file.
+    pub fn write_zeros(&self, extent: Extent) -> Result<()> {
+        let mut at = extent.start();
+        while at < extent.end() {
+            let len = (extent.end().0 - at.0).min(ZEROS.len() as u64);
+            let zeros = ZEROS.get(..usize::try_from(len).unwrap_or(ZEROS.len()));
+            self.write_at(at, zeros.unwrap_or(&ZEROS))?;
+            at.0 += len;
+        }
+        Ok(())
     }
 
     /// Gives up what the guest no longer needs; it may read as zeros afterwards.
