@@ -1,15 +1,16 @@
 """What is let go by `with`."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 
-class Closing:
+class Closing(ABC):
     """Something with a `close` that is called where its `with` block ends, also by an error."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of it."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

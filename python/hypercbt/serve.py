@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from os import fspath
-from types import TracebackType
 from typing import Protocol
 
 from hypercbt import _native
+from hypercbt.closing import Closing
 from hypercbt.documents import Document, parse
 from hypercbt.models import Path
 
@@ -49,7 +49,7 @@ class ServeReport:
     first_violations: tuple[str, ...]
 
 
-class NbdServer:
+class NbdServer(Closing):
     """A disk that is served on threads of its own, from now until it is stopped.
 
     Example:
@@ -89,15 +89,8 @@ class NbdServer:
             raise ValueError("the server has failed, and said so before")
         return self._report
 
-    def __enter__(self) -> "NbdServer":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop it, unless it was stopped before."""
         if self._report is None:
             self.stop()
 
