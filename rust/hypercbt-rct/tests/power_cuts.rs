@@ -6,7 +6,8 @@ mod common;
 
 use std::path::Path;
 
-use common::scenario::{Log, Step, run};
+use common::log::Log;
+use common::scenario::{Step, run};
 use hypercbt_file::step;
 use hypercbt_powercut::{Asked, Call, Report, campaign_with_recoveries, steps_in};
 

@@ -19,6 +19,7 @@ use hypercbt_powercut::{SimFiles, State};
 use hypercbt_rct::{DiskIdentity, Options, Result, Stamp, Tracker};
 
 pub mod gate;
+pub mod log;
 pub mod scenario;
 
 pub const GRAIN: u64 = 512;
