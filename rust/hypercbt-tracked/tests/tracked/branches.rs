@@ -56,11 +56,8 @@ fn a_child_that_was_thrown_away_takes_its_ids_with_it() {
     }
 }
 
-#[test]
-fn an_edit_behind_the_trackers_back_is_noticed() {
-    let (files, disk) = opened();
-    let id = disk.seal().unwrap();
-    disk.close().unwrap();
+/// Writes to the base as a program does that knows of no tracker.
+fn edit_base(files: &SimFiles) {
     let machine: Arc<dyn FileSystem> = Arc::new(files.clone());
     let opening = Opening::new(machine, Path::new(BASE), &OpenOptions::default()).unwrap();
     let guids = Guids {
@@ -71,6 +68,14 @@ fn an_edit_behind_the_trackers_back_is_noticed() {
     let editor = opening.begin(&guids).unwrap();
     editor.write_at(DiskOffset(0), &[5; SECTOR]).unwrap();
     editor.close(Guid([4; 16])).unwrap();
+}
+
+#[test]
+fn an_edit_behind_the_trackers_back_is_noticed() {
+    let (files, disk) = opened();
+    let id = disk.seal().unwrap();
+    disk.close().unwrap();
+    edit_base(&files);
     let disk = open(&files, 2).unwrap();
     assert!(is_changed(&disk));
     assert!(matches!(
@@ -162,16 +167,7 @@ fn a_base_that_was_written_to_while_it_was_frozen_is_refused() {
     disk.freeze().unwrap();
     write(&disk, 0, 2).unwrap();
     disk.close().unwrap();
-    let machine: Arc<dyn FileSystem> = Arc::new(files.clone());
-    let opening = Opening::new(machine, Path::new(BASE), &OpenOptions::default()).unwrap();
-    let guids = Guids {
-        file_write: Guid([1; 16]),
-        data_write: Guid([2; 16]),
-        log: Guid([3; 16]),
-    };
-    let editor = opening.begin(&guids).unwrap();
-    editor.write_at(DiskOffset(0), &[5; SECTOR]).unwrap();
-    editor.close(Guid([4; 16])).unwrap();
+    edit_base(&files);
     let before = files.now().digest();
     let refused = open(&files, 2);
     assert!(matches!(
