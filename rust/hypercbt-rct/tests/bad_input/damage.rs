@@ -1,6 +1,5 @@
 //! Files that are missing, cut short, rotten, or of a newer format.
 
-use hypercbt_file::FileSystem;
 use hypercbt_rct::{Error, Lost, Recovered, TrackerFile};
 
 use crate::common::{DISK, Machine, REGION, UNIT, set};
