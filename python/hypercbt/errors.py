@@ -21,7 +21,14 @@ HypercbtError
 ├── ServeError                     a disk that is served to other programs
 │   └── AddressInUseError
 └── HyperVError                    a host
-    ├── HostUnreachableError       └── VmNotFoundError
+    ├── HostUnreachableError ── LostReplyError
+    ├── HostAuthenticationError    ├── HostAccessDeniedError
+    ├── HyperVMissingError         ├── HostReplyError
+    ├── HostFaultError             ├── HostJobError
+    ├── HostFileError              ├── HostSpaceError
+    ├── VmNotFoundError ── AmbiguousVmError
+    ├── VmBusyError                ├── VmUnsupportedError
+    └── CheckpointError ── ForeignCheckpointError
 ```
 
 The exit codes of the command line stand here and nowhere else: 1 failed, 2 misuse, 3 data found
@@ -162,14 +169,107 @@ class HyperVError(HypercbtError):
 
 
 class HostUnreachableError(HyperVError):
-    """The host does not answer."""
+    """The host does not answer, or its certificate is not to be trusted."""
 
     exit_code = 4
     retryable = True
 
 
-class VmNotFoundError(HyperVError):
+class LostReplyError(HostUnreachableError):
+    """The connection broke after a request was sent: the host may have done what it was asked for."""
+
+
+class HostAuthenticationError(HyperVError):
+    """The host does not accept the credentials, or there are none."""
+
+    exit_code = 4
+
+
+class HostAccessDeniedError(HyperVError):
+    """The host knows who asks, and does not allow it."""
+
+    exit_code = 4
+
+
+class HyperVMissingError(HyperVError):
+    """The host answers, and has no Hyper-V role."""
+
+    exit_code = 4
+
+
+class HostReplyError(HyperVError):
+    """The host's answer makes no sense; nothing was believed of it."""
+
+
+class HostFaultError(HyperVError):
+    """The host refused a request as such: a WS-Management fault.
+
+    Args:
+        message: What the host said, in its own language.
+        code: The WS-Management code, such as 2150858793.
+        subcode: The fault's subcode without its prefix, such as `CannotProcessFilter`.
+        provider_code: The code of the WMI provider, where it was one that failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        subcode: str | None = None,
+        provider_code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.subcode = subcode
+        self.provider_code = provider_code
+
+
+class HostJobError(HyperVError):
+    """Something that the host was asked to do has failed.
+
+    Args:
+        message: What was asked, and what the host said of it, in its own language.
+        code: The method's return value, or the job's error code.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class HostFileError(HyperVError):
+    """A file of the virtual machine cannot be reached from here: no mapping, no right, or it is gone."""
+
+
+class HostSpaceError(HyperVError):
+    """The host's volume has too little room left for an open checkpoint."""
+
+
+class VmNotFoundError(HyperVError, LookupError):
     """The host has no virtual machine of this name."""
+
+
+class AmbiguousVmError(VmNotFoundError):
+    """Several virtual machines have this name; the message lists their ids."""
+
+
+class VmBusyError(HyperVError):
+    """The virtual machine is being changed: a checkpoint, a merge, an export, a migration."""
+
+    retryable = True
+
+
+class VmUnsupportedError(HyperVError):
+    """What was asked for cannot be done with this virtual machine, or with one of its disks."""
+
+
+class CheckpointError(HyperVError):
+    """The checkpoint could not be made, or not as it was asked for."""
+
+
+class ForeignCheckpointError(CheckpointError):
+    """There is a recovery checkpoint that is not ours; `--adopt` removes it."""
 
 
 class UnfinishedWarning(UserWarning):
