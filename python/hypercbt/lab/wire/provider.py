@@ -105,6 +105,8 @@ class Call:
     user: str
     max_envelope_bytes: int
     """What the answer may measure: the smaller of what the client asked for and the server allows."""
+    fail_job: tuple[int, str] | None = None
+    """The fault plan wants the job of this call to fail, with this code and text."""
 
 
 class ProviderError(Exception):
