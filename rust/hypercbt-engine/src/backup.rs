@@ -92,6 +92,8 @@ pub fn backup(
         created: request.created,
         bases: basis.base.iter().map(|(id, _)| *id).collect(),
         machine: request.machine.clone(),
+        owner: None,
+        vm: None,
         level: request.level,
         pack_bytes: request.pack_bytes,
         segment_bytes: BackupRequest::SEGMENT_BYTES,
@@ -192,6 +194,9 @@ fn read_disk(
         logical_sector_bytes: disk.logical_sector_bytes(),
         physical_sector_bytes: disk.physical_sector_bytes(),
         block_bytes: disk.block_bytes(),
+        location: None,
+        sealed_in: None,
+        layer_extents: Vec::new(),
         root: result.root,
         method: basis.method,
         fallback_reason: basis.fallback_reason,
@@ -221,6 +226,8 @@ fn point(request: &BackupRequest<'_>, disk: PointDisk, elapsed: Duration) -> Res
         name: request.name.clone(),
         created: request.created,
         elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        consistency: None,
         disks: vec![disk],
+        files: Vec::new(),
     }
 }

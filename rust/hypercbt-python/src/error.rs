@@ -94,7 +94,7 @@ pub(crate) fn repository_error(error: Repo) -> PyErr {
         }
         Repo::PointNotFound { .. } => PointNotFoundError::new_err(message),
         Repo::Fenced { .. } => RunFencedError::new_err(message),
-        Repo::ChunkSize { .. } => PyValueError::new_err(message),
+        Repo::ChunkSize { .. } | Repo::RunNotOver { .. } => PyValueError::new_err(message),
         _ => RepositoryError::new_err(message),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{ChunkId, NodeId, PointId};
+use crate::{ChunkId, NodeId, PointId, RunId};
 
 /// The result of a call into the repository.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -81,6 +81,13 @@ pub enum Error {
     Fenced {
         /// The run.
         id: PointId,
+    },
+    /// A lease was to be closed, but nothing proves that its run is over: neither its restore point nor its
+    /// tombstone stands, or the other of them.
+    #[error("run {id} is not known to have ended like this; fence it first")]
+    RunNotOver {
+        /// The run.
+        id: RunId,
     },
     /// A pack has no room for another record. It can still be finished.
     #[error("a pack cannot grow past 512 MiB")]
@@ -183,6 +190,7 @@ impl Error {
             &Self::NodeLost { id } => Self::NodeLost { id },
             Self::PointNotFound { id } => Self::PointNotFound { id: id.clone() },
             &Self::Fenced { id } => Self::Fenced { id },
+            &Self::RunNotOver { id } => Self::RunNotOver { id },
             Self::PackFull => Self::PackFull,
             &Self::TreeOrder { chunk, from, end } => Self::TreeOrder { chunk, from, end },
             &Self::TreeShrank {

@@ -4,10 +4,10 @@
 //! say that a filter is, or the lease that a collection will ask for.
 
 use crate::{
-    Baseline, Closed, Damage, Error, Lease, Repository, Result, RunId, SegmentName, Storage,
+    Baseline, Closed, Damage, Error, Lease, Repository, Result, RunId, SegmentName, Storage, Void,
     damage::DamageObject,
     index,
-    name::{self, BASELINES, CLOSED, DAMAGE, LEASES, SUSPECTS},
+    name::{self, BASELINES, CLOSED, DAMAGE, LEASES, SUSPECTS, VOIDS},
     object::{self, ObjectKind},
     suspect::SuspectObject,
 };
@@ -36,22 +36,36 @@ impl Repository {
         };
         check(index::FOLDER, &|name, len| segment(storage, name, len))?;
         check(LEASES, &|name, _| {
-            let of = |lease: &Lease| Some(lease.run) == name::id(name);
-            small(storage, name, ObjectKind::Lease, of)
+            small(storage, name, ObjectKind::Lease, |lease: &Lease, id| {
+                lease.check(id)
+            })
         })?;
         check(CLOSED, &|name, _| {
-            let of = |closed: &Closed| Some(closed.run) == name::id(name);
-            small(storage, name, ObjectKind::Closed, of)
+            small(storage, name, ObjectKind::Closed, |closed: &Closed, id| {
+                (closed.run == id).then_some(()).ok_or(Damage::Id)
+            })
         })?;
         check(BASELINES, &|name, _| {
-            let of = |baseline: &Baseline| Some(baseline.point) == name::id(name);
+            let of = |baseline: &Baseline, id| baseline.check(id);
             small(storage, name, ObjectKind::Baseline, of)
         })?;
+        check(VOIDS, &|name, _| {
+            small(storage, name, ObjectKind::Void, |void: &Void, _| {
+                void.check()
+            })
+        })?;
         check(DAMAGE, &|name, _| {
-            small(storage, name, ObjectKind::Damage, |_: &DamageObject| true)
+            small(storage, name, ObjectKind::Damage, |_: &DamageObject, _| {
+                Ok(())
+            })
         })?;
         check(SUSPECTS, &|name, _| {
-            small(storage, name, ObjectKind::Suspect, |_: &SuspectObject| true)
+            small(
+                storage,
+                name,
+                ObjectKind::Suspect,
+                |_: &SuspectObject, _| Ok(()),
+            )
         })?;
         Ok(found)
     }
@@ -81,19 +95,15 @@ fn segment(storage: &dyn Storage, name: &str, len: u64) -> Result<()> {
     }
 }
 
-/// An object has a payload of its kind, and says the name that it has.
+/// An object has a payload of its kind, and one that can have this name.
 fn small<T: serde::de::DeserializeOwned>(
     storage: &dyn Storage,
     name: &str,
     kind: ObjectKind,
-    is_of_name: impl FnOnce(&T) -> bool,
+    check: impl FnOnce(&T, RunId) -> Result<(), Damage>,
 ) -> Result<()> {
-    if name::id::<RunId>(name).is_none() {
+    let Some(id) = name::id::<RunId>(name) else {
         return Ok(()); // not named like an object: none
-    }
-    if is_of_name(&object::load(storage, name, kind)?) {
-        Ok(())
-    } else {
-        Err(Error::damaged(name, Damage::Id))
-    }
+    };
+    check(&object::load(storage, name, kind)?, id).map_err(|reason| Error::damaged(name, reason))
 }

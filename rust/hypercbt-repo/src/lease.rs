@@ -5,7 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, PointId, RunId, Timestamp};
+use crate::{
+    Damage, NodeId, PointId, RunId, Timestamp,
+    limits::{is_text, is_text_if_any},
+    object,
+};
 
 /// The payload of `lease/<run>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +22,42 @@ pub struct Lease {
     pub machine: String,
     /// The restore points that it builds on.
     pub bases: Vec<Base>,
+    /// Who runs it, in the words of whoever judges later whether that one still lives.
+    #[serde(deserialize_with = "object::nullable")]
+    pub owner: Option<String>,
+    /// What stood on the host before; none where no host is involved.
+    #[serde(deserialize_with = "object::nullable")]
+    pub vm: Option<VmState>,
+}
+
+impl Lease {
+    /// Whether this can be the lease of this run: what a hash cannot tell.
+    pub(crate) fn check(&self, run: RunId) -> Result<(), Damage> {
+        if self.run != run {
+            return Err(Damage::Id);
+        }
+        let possible = |vm: &VmState| {
+            let mut ids = vm.checkpoints.iter().chain(&vm.reference_points);
+            is_text(&vm.host) && ids.all(|id| is_text(id))
+        };
+        if is_text_if_any(self.owner.as_ref()) && self.vm.as_ref().is_none_or(possible) {
+            Ok(())
+        } else {
+            Err(Damage::Field)
+        }
+    }
+}
+
+/// What a host held of a virtual machine when a run on it began: what is there beside it later, and not in these
+/// lists, the run may have made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmState {
+    /// The host.
+    pub host: String,
+    /// The `InstanceID`s of the checkpoints.
+    pub checkpoints: Vec<String>,
+    /// The `InstanceID`s of the reference points.
+    pub reference_points: Vec<String>,
 }
 
 /// A restore point that a run builds on.

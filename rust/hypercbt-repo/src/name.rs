@@ -10,6 +10,7 @@ pub(crate) const CLOSED: &str = "closed";
 pub(crate) const BASELINES: &str = "baseline";
 pub(crate) const DAMAGE: &str = "damage";
 pub(crate) const SUSPECTS: &str = "suspect";
+pub(crate) const VOIDS: &str = "void";
 /// What stands here is being written, and never read.
 pub(crate) const UNFINISHED: &str = "tmp";
 
@@ -40,6 +41,10 @@ pub(crate) fn damage(id: RunId) -> String {
 
 pub(crate) fn suspect(id: RunId) -> String {
     format!("{SUSPECTS}/{id}")
+}
+
+pub(crate) fn void(id: RunId) -> String {
+    format!("{VOIDS}/{id}")
 }
 
 /// The id that the last part of a name is. Names that are not ours have none, and are passed over.

@@ -3,7 +3,9 @@
 //! An object is read whole and is either what was written or refused: a checksum over the header, so that no
 //! length is believed before it was checked, and a hash over all of it.
 
-use serde::{Serialize, de::DeserializeOwned};
+use std::io;
+
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{Damage, Error, Result, Storage};
 
@@ -35,6 +37,8 @@ pub enum ObjectKind {
     Damage = 7,
     /// Parts of a disk that some restore points hold wrongly.
     Suspect = 8,
+    /// Baselines that can no longer be built on.
+    Void = 9,
 }
 
 impl ObjectKind {
@@ -48,6 +52,7 @@ impl ObjectKind {
             6 => Self::Baseline,
             7 => Self::Damage,
             8 => Self::Suspect,
+            9 => Self::Void,
             _ => return None,
         })
     }
@@ -167,6 +172,14 @@ pub(crate) fn find<T: DeserializeOwned>(
     }
 }
 
+/// Whether there is an object of this name, be it damaged or not.
+pub(crate) fn exists(storage: &dyn Storage, name: &str) -> Result<bool> {
+    match storage.len(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => found.map(|_| true).map_err(Error::storage("read", name)),
+    }
+}
+
 /// Makes an object; the error's source is [`std::io::ErrorKind::AlreadyExists`] if there is one already.
 pub(crate) fn create(
     storage: &dyn Storage,
@@ -190,6 +203,13 @@ pub(crate) fn sealed(name: &str, kind: ObjectKind, payload: &impl Serialize) -> 
 /// Decodes a payload: what has not all of our fields, or text in place of a number, is no object of ours.
 pub(crate) fn parse<T: DeserializeOwned>(name: &str, payload: &[u8]) -> Result<T> {
     serde_json::from_slice(payload).map_err(|_| Error::damaged(name, Damage::Field))
+}
+
+/// A field that can be null, and must be there all the same: serde by itself takes a missing one for null.
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> std::result::Result<Option<T>, D::Error> {
+    Option::deserialize(field)
 }
 
 #[cfg(test)]
@@ -273,7 +293,7 @@ mod tests {
 
     #[test]
     fn what_this_version_does_not_know_is_refused_though_it_checks() {
-        assert_eq!(reason(&changed(|header| header[10] = 9)), Damage::Field);
+        assert_eq!(reason(&changed(|header| header[10] = 10)), Damage::Field);
         assert_eq!(reason(&changed(|header| header[11] = 1)), Damage::Field);
         assert_eq!(reason(&changed(|header| header[16] = 1)), Damage::Encrypted);
         assert_eq!(reason(&changed(|header| header[55] = 1)), Damage::Encrypted);

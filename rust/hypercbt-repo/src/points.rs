@@ -1,10 +1,9 @@
-//! The restore points of a repository: listing, finding, deleting, and fencing what will never become one.
+//! The restore points of a repository: listing, finding, deleting.
 
 use hypercbt_file::step;
 
 use crate::{
-    Baseline, Damage, Error, PointId, Repository, RestorePoint, Result, RunId, Storage, Timestamp,
-    Tombstone,
+    Damage, Error, PointId, Repository, RestorePoint, Result, Storage,
     name::{self, POINTS},
     object::{self, ObjectKind},
 };
@@ -86,32 +85,22 @@ impl Repository {
         self.remove_outlived_suspects()
     }
 
-    /// What a later incremental can start from at this point, if anything.
-    pub fn baseline(&self, id: PointId) -> Result<Option<Baseline>> {
-        let name = name::baseline(id);
-        let found = object::find::<Baseline>(&**self.storage(), &name, ObjectKind::Baseline)?;
-        match found {
-            Some(baseline) if baseline.point != id => Err(Error::damaged(&name, Damage::Id)),
-            found => Ok(found),
-        }
-    }
-
-    /// Declares a run dead: it can make no restore point from now on. False if it already has made it.
+    /// The greatest number in the order of commit that is taken.
     ///
-    /// Both create the same name exclusively, so whoever is first has won, and nobody has to look before.
-    pub fn fence(&self, run: RunId, created: Timestamp) -> Result<bool> {
-        let (storage, name) = (&**self.storage(), name::point(run));
-        match object::create(
-            storage,
-            &name,
-            ObjectKind::Tombstone,
-            &Tombstone { run, created },
-        ) {
-            Err(error) if error.is_already_exists() => {
-                Ok(matches!(named(storage, run)?, Some(Named::Tombstone)))
-            }
-            made => made.map(|()| true),
+    /// # Errors
+    /// Also if a restore point cannot be read just now: it may be the newest. A damaged one tells nothing any more.
+    pub(crate) fn greatest_sequence(&self) -> Result<u64> {
+        let (points, unreadable) = self.points_with_damage()?;
+        let (voids, unreadable_voids) = self.voids()?;
+        let mut unreadable = unreadable.into_iter().chain(unreadable_voids);
+        if let Some(error) = unreadable.find(|error| matches!(error, Error::Storage { .. })) {
+            return Err(error);
         }
+        // Those of voids too: a number below one of them, as after the newest points are deleted, would make the
+        // baseline of a new point one that cannot be built on.
+        let points = points.iter().map(|point| point.sequence);
+        let numbers = points.chain(voids.iter().map(|void| void.sequence));
+        Ok(numbers.max().unwrap_or(0))
     }
 }
 

@@ -22,9 +22,10 @@ use std::{
 use hypercbt_file::step;
 
 use crate::{
-    Base, Baseline, ChunkId, Closed, Error, Lease, NodeId, Outcome, PointId, Record, RecordKind,
-    Repository, RestorePoint, Result, RunId, Storage, Suspect, Timestamp, View,
+    Base, Baseline, ChunkId, Error, Lease, NodeId, Outcome, PointId, Record, RecordKind,
+    Repository, RestorePoint, Result, RunId, Suspect, Timestamp, View, VmState,
     catalog::Catalog,
+    leases::end,
     name,
     object::{self, ObjectKind},
     points::{self, Named},
@@ -44,6 +45,10 @@ pub struct RunOptions {
     pub bases: Vec<PointId>,
     /// What is backed up: `file:NAME` or `vm:GUID`.
     pub machine: String,
+    /// Who runs it, so that others can judge later whether that one still lives.
+    pub owner: Option<String>,
+    /// What stands on the host of the machine, if there is one.
+    pub vm: Option<VmState>,
     /// The zstd level of tree nodes.
     pub level: i32,
     /// The size at which a pack is finished.
@@ -93,6 +98,8 @@ impl Repository {
             created,
             bases,
             machine,
+            owner,
+            vm,
             ..
         } = options;
         let points = bases
@@ -101,16 +108,22 @@ impl Repository {
             .collect::<Result<Vec<_>>>()?;
         let bases = points.iter().map(|point| Base {
             point: point.id,
-            roots: point.disks.iter().filter_map(|disk| disk.root).collect(),
+            roots: point.roots().collect(),
         });
         let lease = Lease {
             run: id,
             created,
             machine,
             bases: bases.collect(),
+            owner,
+            vm,
         };
+        let name = name::lease(id);
+        lease
+            .check(id)
+            .map_err(|reason| Error::damaged(&name, reason))?;
         if !step::left_out("repo.lease") {
-            object::create(storage, &name::lease(id), ObjectKind::Lease, &lease)?;
+            object::create(storage, &name, ObjectKind::Lease, &lease)?;
         }
         let catalog = Catalog::open(self.storage(), Some(id));
         let view = catalog.and_then(|catalog| View::new(self, catalog));
@@ -128,18 +141,6 @@ impl Repository {
             closed: false,
         })
     }
-}
-
-/// Writes down how a run ended, and removes what it left unfinished. Tries both.
-fn end(storage: &dyn Storage, run: RunId, outcome: Outcome) -> Result<()> {
-    let closed = object::create(
-        storage,
-        &name::closed(run),
-        ObjectKind::Closed,
-        &Closed { run, outcome },
-    );
-    let removed = storage.remove_unfinished(&run.to_string());
-    closed.and(removed.map_err(Error::storage("delete", name::UNFINISHED)))
 }
 
 impl Run {
@@ -193,7 +194,7 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Fenced`] if the run was declared dead meanwhile, [`Error::Unstored`] if a claimed chunk was
-    /// not appended, [`Error::NodeLost`] if the root of a disk does not stand.
+    /// not appended, [`Error::NodeLost`] if the root of a disk or file does not stand.
     pub fn commit(&mut self, mut point: RestorePoint) -> Result<RestorePoint> {
         if step::left_out("repo.commit.order") {
             self.create_point(&mut point)?;
@@ -241,6 +242,9 @@ impl Run {
             });
         }
         let name = name::baseline(self.id);
+        baseline
+            .check(self.id)
+            .map_err(|reason| Error::damaged(&name, reason))?;
         object::create(
             &**self.repository.storage(),
             &name,
@@ -283,6 +287,14 @@ impl Run {
         self.end_early()
     }
 
+    /// Lets go of the run and leaves its lease open: for somebody who could not clean up all that it made
+    /// elsewhere, so that a later run sees that there is something to do. Without a restore point, it is as killed.
+    pub fn leave_open(mut self) {
+        self.closed = true;
+        // What is not indexed now is indexed by the next run.
+        let _ = self.packer.stop();
+    }
+
     fn end_early(&mut self) -> Result<()> {
         self.closed = true;
         let stopped = self.packer.stop();
@@ -296,24 +308,13 @@ impl Run {
 
     /// The order of commit: one more than the greatest that stands.
     fn next_sequence(&self) -> Result<u64> {
-        let (points, unreadable) = self.repository.points_with_damage()?;
-        // A damaged point tells nothing any more. One that cannot be read just now may be the newest.
-        if let Some(error) = unreadable
-            .into_iter()
-            .find(|error| matches!(error, Error::Storage { .. }))
-        {
-            return Err(error);
-        }
-        let greatest = points
-            .first()
-            .map_or(0, |newest| newest.sequence)
-            .max(self.after);
+        let greatest = self.repository.greatest_sequence()?.max(self.after);
         Ok(greatest.saturating_add(1))
     }
 
-    /// Refuses a restore point whose disks do not even have their roots.
+    /// Refuses a restore point whose disks and files do not even have their roots.
     fn check_roots(&self, point: &RestorePoint) -> Result<()> {
-        let roots: Vec<_> = point.disks.iter().filter_map(|disk| disk.root).collect();
+        let roots: Vec<_> = point.roots().collect();
         let ids: Vec<_> = roots.iter().map(|root| root.0).collect();
         let places = self.view().places(RecordKind::Node, &ids)?;
         match roots.iter().zip(places).find(|(_, place)| place.is_none()) {

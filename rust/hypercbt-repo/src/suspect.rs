@@ -2,8 +2,6 @@
 //!
 //! Written once, when an audit finds it; kept until the last of those points is deleted.
 
-use std::io;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -92,10 +90,8 @@ impl Repository {
 
     fn any_stands(&self, points: &[PointId]) -> Result<bool> {
         for &point in points {
-            let name = name::point(point);
-            match self.storage().len(&name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                found => return found.map(|_| true).map_err(Error::storage("read", name)),
+            if object::exists(&**self.storage(), &name::point(point))? {
+                return Ok(true);
             }
         }
         Ok(false)

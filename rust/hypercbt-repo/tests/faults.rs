@@ -24,7 +24,7 @@ fn each_thing_is_durable_before_the_next_is_begun() {
     let baseline = Baseline {
         point: run_id(1),
         created: Timestamp(1),
-        reference_point: String::new(),
+        reference_point: "point".to_owned(),
         disks: Vec::new(),
     };
     run.add_baseline(&baseline).unwrap();

@@ -12,8 +12,8 @@ use std::{
 
 use common::*;
 use hypercbt_repo::{
-    Baseline, ChunkId, Error, LocalStorage, MemoryStorage, RecordKind, Repository, RunOptions,
-    Storage, Timestamp, codec, pack, tree::Node,
+    Baseline, ChunkId, Error, Fence, LocalStorage, MemoryStorage, RecordKind, Repository,
+    RunOptions, Storage, Timestamp, codec, pack, tree::Node,
 };
 
 #[test]
@@ -147,8 +147,14 @@ fn a_fenced_run_makes_no_point_and_a_committed_one_is_not_fenced() {
     let (storage, repository) = in_memory();
     let mut run = repository.begin(options(1, &[])).unwrap();
     let point = store(&run, &DISK).unwrap();
-    assert!(repository.fence(run_id(1), Timestamp(5)).unwrap());
-    assert!(repository.fence(run_id(1), Timestamp(6)).unwrap());
+    assert_eq!(
+        repository.fence(run_id(1), Timestamp(5)).unwrap(),
+        Fence::Fenced
+    );
+    assert_eq!(
+        repository.fence(run_id(1), Timestamp(6)).unwrap(),
+        Fence::Fenced
+    );
     assert!(matches!(run.commit(point), Err(Error::Fenced { id }) if id == run_id(1)));
     run.abort().unwrap();
     assert_eq!(repository.points().unwrap(), []);
@@ -158,7 +164,10 @@ fn a_fenced_run_makes_no_point_and_a_committed_one_is_not_fenced() {
     ));
 
     let second = backup(&repository, 2, &DISK, &[]).unwrap();
-    assert!(!repository.fence(run_id(2), Timestamp(7)).unwrap());
+    assert_eq!(
+        repository.fence(run_id(2), Timestamp(7)).unwrap(),
+        Fence::Committed
+    );
     assert_eq!(repository.points().unwrap(), [second]);
     assert_eq!(names(&storage, "closed").len(), 2);
 }

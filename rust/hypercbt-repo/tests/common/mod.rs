@@ -55,6 +55,8 @@ pub(crate) fn options(number: u8, bases: &[&RestorePoint]) -> RunOptions {
         created: Timestamp(i64::from(number)),
         bases: bases.iter().map(|base| base.id).collect(),
         machine: "file:disk".to_owned(),
+        owner: None,
+        vm: None,
         level: 1,
         pack_bytes: 2 * CHUNK as u64,
         segment_bytes: 4 * CHUNK as u64,
@@ -99,6 +101,9 @@ pub(crate) fn store(run: &Run, disk: &[u64]) -> Result<RestorePoint> {
         logical_sector_bytes: 512,
         physical_sector_bytes: 512,
         block_bytes: None,
+        location: None,
+        sealed_in: None,
+        layer_extents: Vec::new(),
         root,
         method: Method::Full,
         fallback_reason: None,
@@ -113,7 +118,9 @@ pub(crate) fn store(run: &Run, disk: &[u64]) -> Result<RestorePoint> {
         name: "disk".to_owned(),
         created: Timestamp(i64::from(run.id().0[0])),
         elapsed_micros: 1,
+        consistency: None,
         disks: vec![disk],
+        files: Vec::new(),
     })
 }
 

@@ -39,6 +39,8 @@ pub(crate) fn begin(repository: &Repository, number: u8, bases: &[u8]) -> Result
         created: Timestamp(i64::from(number)),
         bases: bases.iter().copied().map(run_id).collect(),
         machine: "file:disk".to_owned(),
+        owner: None,
+        vm: None,
         level: 1,
         pack_bytes: 1 << 20,
         segment_bytes: 1 << 30,
@@ -96,6 +98,9 @@ fn point(id: RunId, root: Option<hypercbt_repo::NodeId>) -> RestorePoint {
         logical_sector_bytes: 512,
         physical_sector_bytes: 512,
         block_bytes: None,
+        location: None,
+        sealed_in: None,
+        layer_extents: Vec::new(),
         root,
         method: Method::Full,
         fallback_reason: None,
@@ -110,7 +115,9 @@ fn point(id: RunId, root: Option<hypercbt_repo::NodeId>) -> RestorePoint {
         name: "disk".to_owned(),
         created: Timestamp(1),
         elapsed_micros: 1,
+        consistency: None,
         disks: vec![disk],
+        files: Vec::new(),
     }
 }
 
