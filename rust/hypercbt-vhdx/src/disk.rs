@@ -8,7 +8,7 @@ use hypercbt_file::{FileSystem, LocalFiles};
 
 use crate::chain;
 use crate::layer::OpenFile;
-use crate::segments::{FileIndex, Place, Segment, Segments};
+use crate::segments::{FileIndex, Held, Place, Segment, Segments};
 use crate::stamp::Stamp;
 use crate::storage;
 use crate::{Error, FileOffset, Guid, NotADisk, ReadAt, Result};
@@ -242,6 +242,23 @@ impl VirtualDisk {
             .flat_map(|all| Segments::new(&self.files, all));
         let data = segments.filter(|segment| segment.place != Place::Zero);
         data.map(|segment| segment.extent).collect()
+    }
+
+    /// What the layers above layer `index` of [`layers`](Self::layers) hold, nearer to the guest: all that a guest
+    /// sees there is theirs and not that layer's. Blocks that they declare zero count too, since they hide what lies
+    /// below, and so does what lies past the end of a smaller one. Sorted, disjoint.
+    ///
+    /// No I/O.
+    pub fn allocated_above(&self, index: usize) -> Extents {
+        self.held_above(index).collect()
+    }
+
+    /// [`allocated_above`](Self::allocated_above) lazily: in order, disjoint; neighbours may touch.
+    pub fn held_above(&self, index: usize) -> impl Iterator<Item = Extent> {
+        let above = self.files.get(..index).unwrap_or(&self.files);
+        let all = Extent::new(DiskOffset(0), self.size);
+        all.into_iter()
+            .flat_map(move |all| Held(Segments::new(above, all)))
     }
 
     /// Where the bytes of `extent` are, lazily: a partition of it, in order, equal neighbours merged.

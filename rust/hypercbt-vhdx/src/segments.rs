@@ -77,8 +77,8 @@ impl<'disk> Segments<'disk> {
         }
     }
 
-    /// The next segment as the files have it, not merged with its neighbours.
-    fn next_piece(&mut self) -> Option<Segment> {
+    /// The next stretch as the files have it, not merged with its neighbours.
+    fn next_piece(&mut self) -> Option<(Extent, Option<Place>)> {
         let at = self.at;
         let rest = Extent::between(at, self.end)?;
         let (place, end) = self.place_at(at, rest.end());
@@ -86,16 +86,17 @@ impl<'disk> Segments<'disk> {
         debug_assert!(end > at, "every run has a byte");
         let extent = Extent::between(at, end).unwrap_or(rest);
         self.at = extent.end();
-        Some(Segment { extent, place })
+        Some((extent, place))
     }
 
-    /// Where the byte at `at` is, and up to where (at most `end`) those behind it are in the same place.
-    fn place_at(&mut self, at: DiskOffset, mut end: DiskOffset) -> (Place, DiskOffset) {
+    /// Where the byte at `at` is, and up to where (at most `end`) those behind it are in the same place. `None`: none
+    /// of the files says anything of it, not even that it is zero.
+    fn place_at(&mut self, at: DiskOffset, mut end: DiskOffset) -> (Option<Place>, DiskOffset) {
         for (number, (file, known)) in (0..).zip(self.files.iter().zip(&mut self.runs)) {
             // A child may be larger than its parent: past the parent's end is nothing.
             let size = DiskOffset(file.size().0);
             if at >= size {
-                return (Place::Zero, end);
+                return (Some(Place::Zero), end);
             }
             let (start, run) = match *known {
                 Some((start, run)) if at < run.end => (start, run),
@@ -104,20 +105,22 @@ impl<'disk> Segments<'disk> {
             end = end.min(run.end);
             match run.here {
                 Here::Below => {}
-                Here::Zero => return (Place::Zero, end),
+                Here::Zero => return (Some(Place::Zero), end),
                 Here::Data(place) => {
-                    let place = FileOffset(place.0.saturating_add(at.0 - start.0));
-                    return (
-                        Place::Data {
-                            file: FileIndex(number),
-                            at: place,
-                        },
-                        end,
-                    );
+                    let file = FileIndex(number);
+                    let at = FileOffset(place.0.saturating_add(at.0 - start.0));
+                    return (Some(Place::Data { file, at }), end);
                 }
             }
         }
-        (Place::Zero, end)
+        (None, end)
+    }
+
+    /// The next segment, not merged with its neighbours; what no file says anything of is zero.
+    fn next_segment(&mut self) -> Option<Segment> {
+        let (extent, place) = self.next_piece()?;
+        let place = place.unwrap_or(Place::Zero);
+        Some(Segment { extent, place })
     }
 }
 
@@ -127,9 +130,9 @@ impl Iterator for Segments<'_> {
     fn next(&mut self) -> Option<Segment> {
         let mut segment = match self.ahead.take() {
             Some(segment) => segment,
-            None => self.next_piece()?,
+            None => self.next_segment()?,
         };
-        while let Some(next) = self.next_piece() {
+        while let Some(next) = self.next_segment() {
             let Some(both) = segment.joined(next) else {
                 self.ahead = Some(next);
                 break;
@@ -141,6 +144,21 @@ impl Iterator for Segments<'_> {
 }
 
 impl std::iter::FusedIterator for Segments<'_> {}
+
+/// The stretches of which one of the files says something, in order, disjoint.
+pub(crate) struct Held<'disk>(pub(crate) Segments<'disk>);
+
+impl Iterator for Held<'_> {
+    type Item = Extent;
+
+    fn next(&mut self) -> Option<Extent> {
+        loop {
+            if let (extent, Some(_)) = self.0.next_piece()? {
+                return Some(extent);
+            }
+        }
+    }
+}
 
 impl Segment {
     /// Both as one, if `next`, which begins where this ends, goes on in the same place.

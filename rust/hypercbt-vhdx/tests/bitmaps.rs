@@ -212,3 +212,23 @@ fn what_a_smaller_disk_in_the_middle_hides_stays_hidden() {
         [data(0, 3 * MIB, 2, 4 * MIB), zero(3 * MIB, 5 * MIB)]
     );
 }
+
+#[test]
+fn what_the_layers_above_hold_are_their_blocks_sectors_and_zeros_and_what_a_smaller_one_hides() {
+    let mut base = Image::dynamic(8 * MIB, 8 * MIB, 512);
+    base.block(0, 6, 5 * MIB, &vec![b'B'; 8 << 20]);
+    let mut middle = Image::differencing(7 * MIB, MIB, 512, [4; 16]);
+    middle.block(0, 6, 5 * MIB, b"middle");
+    let mut leaf = Image::differencing(8 * MIB, MIB, 512, [4; 16]);
+    leaf.entry(2, 2); // zero: it hides what is below
+    leaf.block(4, 7, 6 * MIB, b"");
+    leaf.bitmap(0, 4 * MIB, [4 * 2048 + 3]);
+    let disk = open([leaf.build(), middle.build(), base.build()]).unwrap();
+    let of_leaf = [extent(2 * MIB, MIB), extent(4 * MIB + 3 * 512, 512)];
+    assert!(disk.allocated_above(0).is_empty());
+    assert_eq!(disk.allocated_above(1).as_slice(), of_leaf);
+    // The middle ends at 7 MiB, so nothing of the base is seen behind.
+    let both = [extent(0, MIB), of_leaf[0], of_leaf[1], extent(7 * MIB, MIB)];
+    assert_eq!(disk.allocated_above(2).as_slice(), both);
+    assert!(disk.held_above(2).eq(both));
+}

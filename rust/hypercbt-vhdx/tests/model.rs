@@ -185,6 +185,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn outside_of_what_the_layers_above_hold_a_disk_is_what_the_chain_from_there_on_is(
+        levels in prop::collection::vec(level(), 1..5),
+        index in any::<prop::sample::Index>(),
+    ) {
+        let (files, model) = chain(&levels, 512);
+        let index = index.index(levels.len());
+        let disk = open(files).unwrap();
+        let (lower_files, mut expected) = chain(&levels[..levels.len() - index], 512);
+        let lower = open(lower_files).unwrap();
+        prop_assert!(read(&lower, 0, expected.len()) == expected);
+        expected.resize(model.len(), 0);
+        let above = disk.allocated_above(index);
+        for extent in &above {
+            let range = extent.start().0 as usize..extent.end().0 as usize;
+            expected[range.clone()].copy_from_slice(&model[range]);
+        }
+        prop_assert!(expected == model, "{index}: {above:?} is not all");
+        prop_assert!(index > 0 || above.is_empty());
+    }
+}
+
 #[test]
 fn a_raw_file_is_read_as_it_is_and_its_holes_are_zeros() {
     let mut file = SparseFile::default();
