@@ -24,7 +24,7 @@ HypercbtError
     ├── HostUnreachableError ── LostReplyError
     ├── HostAuthenticationError    ├── HostAccessDeniedError
     ├── HyperVMissingError         ├── HostReplyError
-    ├── HostFaultError             ├── HostJobError
+    ├── HostFaultError             ├── HostJobError ── JobVanishedError, JobUnfinishedError
     ├── HostFileError              ├── HostSpaceError
     ├── VmNotFoundError ── AmbiguousVmError
     ├── VmBusyError                ├── VmUnsupportedError
@@ -236,6 +236,16 @@ class HostJobError(HyperVError):
     def __init__(self, message: str, *, code: int | None = None) -> None:
         super().__init__(message)
         self.code = code
+
+
+class JobVanishedError(HostJobError):
+    """The host has forgotten what it was asked for: whether it was done can only be seen by looking."""
+
+
+class JobUnfinishedError(HostJobError):
+    """The host has not done what it was asked for within the time; it may yet."""
+
+    retryable = True
 
 
 class HostFileError(HyperVError):
