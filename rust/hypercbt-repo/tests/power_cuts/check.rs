@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hypercbt_powercut::SimFiles;
 use hypercbt_repo::{
-    ChunkId, Error, LocalStorage, RecordKind, Repository, RestorePoint, RunId, Storage, View,
-    tree::TreeReader,
+    ChunkId, Error, LocalStorage, Outcome, RecordKind, Repository, RestorePoint, RunId, Storage,
+    View, tree::TreeReader,
 };
 
 use crate::histories::{Recorded, What};
@@ -72,6 +72,7 @@ pub(crate) fn check(recorded: &Recorded, at: usize, files: &SimFiles) -> Result<
     let mut read = BTreeSet::new();
     let points = check_points(&repository, &disks, &mut read)?;
     check_promises(&repository, &promised, at, &points)?;
+    check_proofs(&repository, &recorded.dead, &points)?;
     if !files.now().digest().is_multiple_of(RUN_EVERY) {
         return Ok(());
     }
@@ -199,6 +200,23 @@ fn check_promises(
             What::Deleted(number) if points.contains(&run_id(*number)) => {
                 return Err(format!("point {number} was deleted and is back"));
             }
+            What::Fenced(number) if !is_fenced(repository, *number, points) => {
+                return Err(format!("run {number} was fenced and is not any more"));
+            }
+            What::Closed(number) => {
+                let outcome = repository
+                    .outcome(run_id(*number))
+                    .or_else(wrong("closed"))?;
+                outcome.ok_or_else(|| format!("the lease of {number} was closed and is open"))?;
+            }
+            What::Void(number) => {
+                let name = format!("void/{}", run_id(*number));
+                let stands = repository.storage().len(&name).is_ok();
+                let (voids, unreadable) = repository.voids().or_else(wrong("voids"))?;
+                if !stands || voids.len() != 1 || !unreadable.is_empty() {
+                    return Err(format!("void {number} is lost"));
+                }
+            }
             What::Damage(place) => {
                 let list = repository.damage().or_else(wrong("damage"))?;
                 if !list.places().contains(place) {
@@ -206,6 +224,33 @@ fn check_promises(
                 }
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_fenced(repository: &Repository, number: u8, points: &BTreeSet<RunId>) -> bool {
+    let name = format!("point/{}", run_id(number));
+    repository.storage().len(&name).is_ok() && !points.contains(&run_id(number))
+}
+
+/// A lease that somebody else has closed has its proof beside it.
+fn check_proofs(
+    repository: &Repository,
+    dead: &[u8],
+    points: &BTreeSet<RunId>,
+) -> Result<(), String> {
+    for &number in dead {
+        let outcome = repository
+            .outcome(run_id(number))
+            .or_else(wrong("closed"))?;
+        let proven = match outcome {
+            Some(Outcome::Aborted) => is_fenced(repository, number, points),
+            Some(Outcome::Committed) => points.contains(&run_id(number)),
+            None => true,
+        };
+        if !proven {
+            return Err(format!("the lease of {number} is closed without a proof"));
         }
     }
     Ok(())

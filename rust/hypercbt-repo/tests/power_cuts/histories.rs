@@ -8,7 +8,8 @@ use std::sync::Arc;
 use hypercbt_file::FileSystem;
 use hypercbt_powercut::{Call, Fault, History, SimFiles};
 use hypercbt_repo::{
-    DamagedPlace, LocalStorage, RecordKind, Repository, RestorePoint, Result, RunId, Storage,
+    DamagedPlace, Fence, LocalStorage, Outcome, RecordKind, Repository, RestorePoint, Result, Run,
+    RunId, RunState, Storage, Timestamp,
 };
 
 use crate::workload::{Disk, PLACE, baseline, begin, create, id, open, run_id, store};
@@ -28,6 +29,12 @@ pub(crate) enum What {
     Deleted(u8),
     /// This place is on the damage list.
     Damage(DamagedPlace),
+    /// Another process has declared this run dead: its point never comes.
+    Fenced(u8),
+    /// The lease of this run is closed.
+    Closed(u8),
+    /// This void stands.
+    Void(u8),
     /// An object holds these bytes.
     Object(&'static str, &'static [u8]),
 }
@@ -39,6 +46,8 @@ pub(crate) struct Recorded {
     pub(crate) promises: Vec<(usize, What)>,
     /// What each run that may have committed has backed up.
     pub(crate) disks: BTreeMap<RunId, Disk>,
+    /// Runs that did not end themselves: a closed lease of theirs has a proof beside it.
+    pub(crate) dead: Vec<u8>,
 }
 
 impl Recorded {
@@ -54,6 +63,7 @@ struct Book {
     promises: Vec<(usize, What)>,
     disks: BTreeMap<RunId, Disk>,
     newest: Option<(RestorePoint, Disk)>,
+    dead: Vec<u8>,
 }
 
 impl Book {
@@ -63,6 +73,7 @@ impl Book {
             promises: Vec::new(),
             disks: BTreeMap::new(),
             newest: None,
+            dead: Vec::new(),
         }
     }
 
@@ -86,6 +97,36 @@ impl Book {
         Ok(())
     }
 
+    /// A run that has stored and will never say how it ended.
+    fn die(&mut self, repository: &Repository, number: u8) -> Result<(Run, RestorePoint)> {
+        let disk = [1, 50, 51, 52];
+        self.disks.insert(run_id(number), disk);
+        self.dead.push(number);
+        let run = begin(repository, number, &[])?;
+        let point = store(&run, &disk, None)?;
+        Ok((run, point))
+    }
+
+    /// Declares a run dead, and promises what is told.
+    fn fence(&mut self, repository: &Repository, number: u8) -> Result<Outcome> {
+        match repository.fence(run_id(number), Timestamp(1))? {
+            Fence::Fenced => {
+                self.promise(What::Fenced(number));
+                Ok(Outcome::Aborted)
+            }
+            Fence::Committed => {
+                self.promise(What::Point(number));
+                Ok(Outcome::Committed)
+            }
+        }
+    }
+
+    fn close_lease(&mut self, repository: &Repository, number: u8, how: Outcome) -> Result<()> {
+        repository.close_lease(run_id(number), how)?;
+        self.promise(What::Closed(number));
+        Ok(())
+    }
+
     fn close(self) -> Recorded {
         // A promise holds from its operation on; what is being deleted may be gone one later.
         let changes = self.promises.iter().flat_map(|(at, _)| [*at, at + 1]);
@@ -93,6 +134,7 @@ impl Book {
             history: self.files.history().with_promises(changes),
             promises: self.promises,
             disks: self.disks,
+            dead: self.dead,
         }
     }
 }
@@ -145,7 +187,103 @@ pub(crate) fn runs() -> Recorded {
     repository.add_damage(run_id(99), &[place]).unwrap();
     book.promise(What::Damage(place));
     book.run(&repository, 10, true, [1, 30, 40, 3]).unwrap();
+    clean_up_and_void(&mut book);
     book.close()
+}
+
+/// Runs whose processes are gone are declared dead, one after it was done; then a host is written to.
+fn clean_up_and_void(book: &mut Book) {
+    let repository = open(&book.files).unwrap();
+    let (run, _) = book.die(&repository, 11).unwrap();
+    run.leave_open();
+    let (mut run, point) = book.die(&repository, 12).unwrap();
+    run.commit(point).unwrap();
+    book.promise(What::Point(12));
+    run.leave_open();
+    let (mut slow, point) = book.die(&repository, 13).unwrap();
+
+    let another = open(&book.files).unwrap();
+    for number in [11, 12, 13] {
+        let outcome = book.fence(&another, number).unwrap();
+        assert_eq!(outcome == Outcome::Committed, number == 12);
+        book.close_lease(&another, number, outcome).unwrap();
+    }
+    another
+        .add_void(run_id(98), "vm:1", &[], Timestamp(1))
+        .unwrap();
+    book.promise(What::Void(98));
+    // It wakes up, and is too late.
+    slow.commit(point).unwrap_err();
+    slow.leave_open();
+}
+
+/// A process is killed after so many operations of fencing a dead run and closing its lease. None if it is done before.
+fn killed_in_clean_up(after: usize) -> Option<(Book, Repository)> {
+    let files = SimFiles::new();
+    let mut book = Book::new(&files);
+    let repository = create(&files).unwrap();
+    book.die(&repository, 1).unwrap().0.leave_open();
+    let process = files.killed_after(files.ops() + after);
+    let done = open(&process).and_then(|repository| {
+        repository.fence(run_id(1), Timestamp(1))?;
+        repository.close_lease(run_id(1), Outcome::Aborted)
+    });
+    done.is_err().then(|| {
+        let repository = open(&files).unwrap();
+        (book, repository)
+    })
+}
+
+/// A second process fences the same run.
+pub(crate) fn fence_after_fence(after: usize) -> Option<Recorded> {
+    let (mut book, repository) = killed_in_clean_up(after)?;
+    book.fence(&repository, 1).unwrap();
+    Some(book.close())
+}
+
+/// A second process finds the run fenced, or its lease closed, and closes it.
+pub(crate) fn close_after_fence(after: usize) -> Option<Recorded> {
+    let (mut book, repository) = killed_in_clean_up(after)?;
+    if repository.run_state(run_id(1)).unwrap() == Some(RunState::Open) {
+        book.fence(&repository, 1).unwrap();
+    }
+    book.close_lease(&repository, 1, Outcome::Aborted).unwrap();
+    Some(book.close())
+}
+
+/// A process is killed after so many operations of its run. None if it is done before.
+fn killed_in_run(after: usize) -> Option<(Book, Repository)> {
+    let files = SimFiles::new();
+    let mut book = Book::new(&files);
+    drop(create(&files).unwrap());
+    let process = files.killed_after(files.ops() + after);
+    let done = open(&process).and_then(|repository| {
+        let (mut run, point) = book.die(&repository, 1)?;
+        run.commit(point)?;
+        run.close()
+    });
+    done.is_err().then(|| {
+        let repository = open(&files).unwrap();
+        (book, repository)
+    })
+}
+
+/// A second process fences the run, or is told that it is too late.
+pub(crate) fn fence_after_commit(after: usize) -> Option<Recorded> {
+    let (mut book, repository) = killed_in_run(after)?;
+    book.fence(&repository, 1).unwrap();
+    Some(book.close())
+}
+
+/// A second process finds what the run has made, and closes its lease.
+pub(crate) fn close_after_commit(after: usize) -> Option<Recorded> {
+    let (mut book, repository) = killed_in_run(after)?;
+    let outcome = match repository.run_state(run_id(1)).unwrap() {
+        Some(RunState::Committed | RunState::Closed) => Outcome::Committed,
+        _ => book.fence(&repository, 1).unwrap(),
+    };
+    book.close_lease(&repository, 1, outcome).unwrap();
+    Some(book.close())
 }
 
 /// A process is killed after so many operations of its run, and a second one backs up the same disk. None if it is done before.

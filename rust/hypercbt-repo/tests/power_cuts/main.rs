@@ -23,11 +23,14 @@ use check::check;
 use histories::Recorded;
 
 /// Every step that safety rests on.
-const MUTANTS: [&str; 12] = [
+const MUTANTS: [&str; 15] = [
     "repo.adopt.settle",
+    "repo.close.settle",
+    "repo.close.settle_proof",
     "repo.commit.order",
     "repo.delete.order",
     "repo.delete.settle",
+    "repo.fence.settle",
     "repo.file.sync",
     "repo.finish.sync_of_others",
     "repo.folder.sync",
@@ -48,10 +51,19 @@ fn look(recorded: &Recorded, seed: u64, distinct: u64) -> Report {
     })
 }
 
-/// Looks at what a second process has committed after the first was killed at any of its operations. Power goes
+/// What a second process does after a first one was killed.
+const AFTER_KILLS: [fn(usize) -> Option<Recorded>; 5] = [
+    histories::killed,
+    histories::fence_after_fence,
+    histories::close_after_fence,
+    histories::fence_after_commit,
+    histories::close_after_commit,
+];
+
+/// Looks at what a second process has promised after the first was killed at any of its operations. Power goes
 /// when all is promised.
-fn look_after_kills(seed: u64, distinct: u64) -> Report {
-    let kills: Vec<_> = (1..).map_while(histories::killed).collect();
+fn look_after_kills(killed: fn(usize) -> Option<Recorded>, seed: u64, distinct: u64) -> Report {
+    let kills: Vec<_> = (1..).map_while(killed).collect();
     let of_each = distinct / kills.len() as u64 + 1;
     let mut sum: Option<Report> = None;
     for kill in &kills {
@@ -85,7 +97,10 @@ fn after_a_power_cut_what_was_committed_is_whole_and_the_next_run_works() {
 #[test]
 fn what_a_second_process_builds_on_a_killed_one_survives_a_power_cut() {
     let Asked { distinct, seed } = Asked::from_env(1000);
-    must_be_whole("killed", &look_after_kills(seed, distinct));
+    for (number, killed) in AFTER_KILLS.into_iter().enumerate() {
+        let report = look_after_kills(killed, seed, distinct);
+        must_be_whole(&format!("killed {number}"), &report);
+    }
 }
 
 #[test]
@@ -108,8 +123,12 @@ fn caught(mutant: &'static str) -> Option<u64> {
         looked += report.checked;
         report.failure.map(|failure| (looked, failure.why))
     };
-    let of_kills = CUTS / 8;
-    let caught = step::with_mutant(mutant, || found(look_after_kills(1, of_kills))).or_else(|| {
+    let of_kills = CUTS / 16;
+    let mut after_kills = AFTER_KILLS.into_iter();
+    let caught = after_kills.find_map(|killed| {
+        step::with_mutant(mutant, || found(look_after_kills(killed, 1, of_kills)))
+    });
+    let caught = caught.or_else(|| {
         histories()
             .iter()
             .find_map(|recorded| found(look(recorded, 1, CUTS / 4)))
