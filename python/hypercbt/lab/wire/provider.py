@@ -18,6 +18,7 @@ class Type(Enum):
     UINT16 = "uint16"
     UINT32 = "uint32"
     UINT64 = "uint64"
+    SINT8 = "sint8"
     SINT16 = "sint16"
     SINT32 = "sint32"
     SINT64 = "sint64"
@@ -107,6 +108,9 @@ class Call:
     """What the answer may measure: the smaller of what the client asked for and the server allows."""
     fail_job: tuple[int, str] | None = None
     """The fault plan wants the job of this call to fail, with this code and text."""
+    misfits: tuple[str, ...] = ()
+    """Embedded instances in which a property had another TYPE than in its class: the host starts a job that ends in
+    an exception, 32768 [V*]. Such a property is left out of the `Thing`."""
 
 
 class ProviderError(Exception):

@@ -1,0 +1,180 @@
+"""HTTP as WinRM speaks it: POST /wsman, one conversation a connection, sealed or in clear."""
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+from hypercbt.lab.wire import sealing
+from hypercbt.lab.wire.auth import Conversation, Verdict
+
+if TYPE_CHECKING:
+    from hypercbt.lab.wire.listener import Listener
+
+_SOAP = "application/soap+xml;charset=UTF-8"
+_SEAL_ROOM = 4096
+"""What the multipart frame and a signature add to an envelope, and more."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves one connection, in a thread of its own."""
+
+    server: "Listener"
+    protocol_version = "HTTP/1.1"
+    server_version = "Microsoft-HTTPAPI/2.0"
+    sys_version = ""
+    # Head and body leave in one segment: else each answer waits 40 ms for an acknowledgement.
+    wbufsize = 64 * 1024
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Do the TLS handshake here: the thread that accepts must wait for nobody."""
+        self.request.settimeout(self.server.options.connection_timeout_seconds)
+        name = None
+        if self.server.tls is not None:
+            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+            name = _common_name(self.request)
+        self.server.opened(self.request)
+        self._conversation = Conversation(
+            self.server.authority,
+            bindings=self.server.bindings,
+            basic=self._clear_allowed,
+            certificate_name=name,
+        )
+        super().setup()
+
+    def finish(self) -> None:
+        """Close the connection, also where it broke."""
+        with contextlib.suppress(OSError):
+            super().finish()
+        self.server.closed(self.request)
+        self.request.close()
+
+    @property
+    def _clear_allowed(self) -> bool:
+        return self.server.tls is not None or self.server.options.allow_unencrypted
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the server's book has it all."""
+
+    def do_POST(self) -> None:
+        """Answer one request."""
+        body = self._body()
+        if body is None:
+            return
+        if self.path.partition("?")[0] != "/wsman":
+            self._send(HTTPStatus.NOT_FOUND, b"")
+            return
+        verdict = self._conversation.authorize(self.headers.get("Authorization"))
+        if verdict.user is None:
+            self._unauthenticated(body, verdict)
+        elif not body:
+            # The end of a handshake that came alone.
+            self._send(HTTPStatus.OK, b"", verdict)
+        elif "multipart/" in self.headers.get("Content-Type", ""):
+            self._sealed(body, verdict.user, verdict)
+        elif self._clear_allowed:
+            self._clear(body, verdict.user, verdict)
+        else:
+            # AllowUnencrypted is false. That a host says 500 here is [M].
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, b"", verdict)
+
+    def _body(self) -> bytes | None:
+        """Read what was posted, if it is of a size that is taken; else answer, and give None."""
+        text = self.headers.get("Content-Length", "")
+        most = self.server.options.max_envelope_bytes + _SEAL_ROOM
+        refusal = None
+        if "Transfer-Encoding" in self.headers or not text:
+            refusal = HTTPStatus.LENGTH_REQUIRED
+        elif not (text.isascii() and text.isdigit()):
+            refusal = HTTPStatus.BAD_REQUEST
+        elif len(text) > 12 or int(text) > most:
+            refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if refusal is None:
+            body = self.rfile.read(int(text))
+            if len(body) == int(text):
+                return body
+            self.close_connection = True
+            return None
+        # What follows on this connection cannot be told from the body that was not read.
+        self.close_connection = True
+        self._send(refusal, b"")
+        return None
+
+    def _unauthenticated(self, body: bytes, verdict: Verdict) -> None:
+        asks_who = self.headers.get("WSMANIDENTIFY", "").lower() == "unauthenticated"
+        if asks_who and self.server.service.is_identify(body):
+            self._clear(body, "", verdict)
+            return
+        self._send(HTTPStatus.UNAUTHORIZED, b"", verdict)
+
+    def _clear(self, body: bytes, user: str, verdict: Verdict) -> None:
+        reply = self.server.service.answer(body, user)
+        if reply.body is None:
+            self._drop()
+            return
+        if reply.forget:
+            self._reject()
+            return
+        self._send(reply.status, reply.body, verdict, _SOAP)
+
+    def _sealed(self, body: bytes, user: str, verdict: Verdict) -> None:
+        context = self._conversation.context
+        said = self.headers.get("Content-Type", "")
+        protocol = sealing.KERBEROS if sealing.KERBEROS in said else sealing.SPNEGO
+        try:
+            if context is None:
+                raise sealing.BadSealError(
+                    "nobody has authenticated here by a handshake"
+                )
+            plain = sealing.unseal(body, context.unwrap_winrm)
+        except sealing.BadSealError:
+            # A seal that does not hold spoils the keystream: this conversation is over. The status is [I].
+            self._conversation.forget()
+            self._send(HTTPStatus.BAD_REQUEST, b"")
+            return
+        reply = self.server.service.answer(plain, user)
+        if reply.body is None:
+            self._drop()
+            return
+        if reply.forget:
+            self._reject()
+            return
+        sealed = sealing.seal(reply.body, context, protocol)
+        kind = sealing.content_type(protocol)
+        self._send(reply.status, sealed, verdict, kind)
+
+    def _reject(self) -> None:
+        self._conversation.forget()
+        self._send(HTTPStatus.UNAUTHORIZED, b"", self._conversation.authorize(None))
+
+    def _drop(self) -> None:
+        """Break the connection instead of an answer."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.request.shutdown(socket.SHUT_RDWR)
+
+    def _send(
+        self, status: int, body: bytes, verdict: Verdict | None = None, kind: str = ""
+    ) -> None:
+        self.send_response(status)
+        for challenge in verdict.challenges if verdict else ():
+            self.send_header("WWW-Authenticate", challenge)
+        if kind:
+            self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+def _common_name(connection: ssl.SSLSocket) -> str | None:
+    """Return the name in the certificate that the client showed and that its authority vouches for."""
+    shown: Mapping[str, Any] = connection.getpeercert() or {}
+    pairs = (pair for part in shown.get("subject", ()) for pair in part)
+    return next((str(value) for name, value in pairs if name == "commonName"), None)
