@@ -1,9 +1,9 @@
-//! What restore points reach through their trees: what is lost, who needs it, what is new, a sample.
+//! What restore points reach through the trees of their disks and files: what is lost, who needs it, what is new, a sample.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use hypercbt_repo::{
-    Error as RepoError, NodeId, PointDisk, PointId, RecordKind, RestorePoint, View,
+    Error as RepoError, NodeId, PointId, RecordKind, RestorePoint, View,
     tree::{self, Visit, Visited},
 };
 
@@ -45,8 +45,8 @@ pub(crate) fn walk(
     };
     let mut visited = Visited::default();
     for point in points {
-        for disk in &point.disks {
-            let step = walk_disk(point, disk, bases, view, chunk_bytes, &mut visited);
+        for (tree, before) in trees(point, bases, chunk_bytes) {
+            let step = tree::chunks_since(view, &before, tree, &mut visited);
             lost(step, view, &mut reached.lost)?;
         }
     }
@@ -67,29 +67,37 @@ pub(crate) fn walk(
     Ok(reached)
 }
 
-fn walk_disk<'a>(
+/// The tree of a disk or file: its root, and its length in chunks.
+type Tree = (Option<NodeId>, u64);
+
+/// The trees of a point, each with those that the bases of its machine hold at the same place: of the disk of this
+/// number, of the file of this name.
+fn trees(
     point: &RestorePoint,
-    disk: &PointDisk,
     bases: &[RestorePoint],
-    view: &'a View,
     chunk_bytes: u32,
-    visited: &'a mut Visited,
-) -> tree::Walk<'a> {
-    let chunks = |disk: &PointDisk| {
-        Grid {
-            disk_bytes: disk.size,
+) -> impl Iterator<Item = (Tree, Vec<Tree>)> {
+    let tree = move |root, size| {
+        let grid = Grid {
+            disk_bytes: size,
             chunk_bytes: u64::from(chunk_bytes),
-        }
-        .chunks()
+        };
+        (root, grid.chunks())
     };
-    let bases: Vec<(Option<NodeId>, u64)> = bases
-        .iter()
-        .filter(|base| base.machine == point.machine)
-        .flat_map(|base| &base.disks)
-        .filter(|before| before.index == disk.index)
-        .map(|before| (before.root, chunks(before)))
-        .collect();
-    tree::chunks_since(view, &bases, (disk.root, chunks(disk)), visited)
+    let of_machine = || bases.iter().filter(|base| base.machine == point.machine);
+    let disks = point.disks.iter().map(move |disk| {
+        let before = of_machine().flat_map(|base| &base.disks);
+        let before = before.filter(|before| before.index == disk.index);
+        let before = before.map(|before| tree(before.root, before.size));
+        (tree(disk.root, disk.size), before.collect())
+    });
+    let files = point.files.iter().map(move |file| {
+        let before = of_machine().flat_map(|base| &base.files);
+        let before = before.filter(|before| before.name == file.name);
+        let before = before.map(|before| tree(before.root, before.size));
+        (tree(file.root, file.size), before.collect())
+    });
+    disks.chain(files)
 }
 
 /// Adds what a walk comes upon and cannot have.
@@ -133,8 +141,8 @@ fn needs(
 ) -> BTreeSet<Key> {
     let mut found = BTreeSet::new();
     let mut visited = Visited::default();
-    for disk in &point.disks {
-        for visit in walk_disk(point, disk, bases, view, chunk_bytes, &mut visited) {
+    for (tree, before) in trees(point, bases, chunk_bytes) {
+        for visit in tree::chunks_since(view, &before, tree, &mut visited) {
             let key = match visit {
                 Visit::Node { id, .. } | Visit::Lost { id, .. } => (RecordKind::Node, id.0),
                 Visit::Chunk { id, .. } => (RecordKind::Chunk, id.0),
@@ -159,9 +167,9 @@ pub(crate) fn new_chunks(
     let mut visited = Visited::default();
     let mut nodes = 0;
     for point in points {
-        for disk in &point.disks {
+        for (tree, before) in trees(point, bases, chunk_bytes) {
             let mut ids = Vec::with_capacity(WINDOW);
-            for visit in walk_disk(point, disk, bases, view, chunk_bytes, &mut visited) {
+            for visit in tree::chunks_since(view, &before, tree, &mut visited) {
                 match visit {
                     // Its bytes were hashed when the walk came here.
                     Visit::Node { .. } => nodes += 1,

@@ -20,6 +20,7 @@ mod failures;
 mod healing;
 mod machine;
 mod methods;
+mod point_files;
 mod refusals;
 mod restore;
 mod restore_vhd;
