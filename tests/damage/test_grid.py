@@ -1,8 +1,8 @@
 """Break one file, then use the repository: it is found, what is lost is named, the rest is restored.
 
 The grid is {truncate, delete, flip a bit, half-write, append} x {pack, tree node, index, restore point,
-config, lease, closed} x {points, restore, verify, backup}. Baselines belong to virtual machines on a
-host; a backup of a file makes none, so there is no such row here.
+config, lease, closed} x {points, restore, verify, backup}. What only virtual machines on a host have,
+baselines, voids and configuration files, is in `test_machines.py`.
 
 Every command runs as a user types it, and its exit code and its one JSON document are what counts.
 """

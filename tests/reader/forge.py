@@ -3,9 +3,10 @@
 What is left to refuse them is the rule itself, not an accident of a checksum.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .binary import blake3_of, crc32c, number
 from .packs import ENTRY_BYTES, RECORD_BYTES, TRAILER_BYTES
@@ -26,6 +27,19 @@ def put(at: int, value: bytes) -> Change:
 
 def _sum(data: bytearray, at: int, start: int, end: int) -> None:
     data[at : at + 4] = crc32c(bytes(data[start:end])).to_bytes(4, "little")
+
+
+def make_object(path: Path, kind: int, payload: dict[str, Any]) -> Path:
+    """Write an object (§2), as the document says and not as hypercbt does. Return its path."""
+    text = json.dumps(payload).encode()
+    data = bytearray(96 + len(text))
+    data[:8], data[10] = b"HCBTOBJ\0", kind
+    data[12:16] = len(text).to_bytes(4, "little")
+    data[64 : 64 + len(text)] = text
+    sign_object(data)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
 
 
 def sign_object(data: bytearray) -> None:

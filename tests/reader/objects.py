@@ -2,6 +2,8 @@
 
 import json
 import re
+import string
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
@@ -15,7 +17,7 @@ Check: TypeAlias = Callable[[object, str], None]
 FIXED_BYTES: Final = 96
 MAX_PAYLOAD_BYTES: Final = 64 << 20
 
-CONFIG, LEASE, CLOSED, POINT, TOMBSTONE, BASELINE, DAMAGE, SUSPECT = range(1, 9)
+CONFIG, LEASE, CLOSED, POINT, TOMBSTONE, BASELINE, DAMAGE, SUSPECT, VOID = range(1, 10)
 
 
 def read_object(data: bytes, *kinds: int) -> tuple[int, Payload]:
@@ -55,6 +57,24 @@ def _json(text: bytes) -> Payload:
 
 def _text(value: object, what: str) -> None:
     expect(isinstance(value, str), f"{what}: no text")
+
+
+def _word(value: object, what: str) -> None:
+    _text(value, what)
+    size = len(str(value).encode())
+    expect(1 <= size <= 4096, f"{what}: {size} bytes are no word")
+
+
+def _file_name(value: object, what: str) -> None:
+    _text(value, what)
+    name = str(value)
+    expect(1 <= len(name.encode()) <= 255, f"{what}: too long or empty for a name")
+    odd = any(unicodedata.category(c) == "Cc" or c in '/\\:*?"<>|' for c in name)
+    expect(not odd and name[-1] not in ". ", f"{what}: {name!r} names no file")
+
+
+def _unlike(keys: list[Any], what: str) -> None:
+    expect(len(set(keys)) == len(keys), f"{what}: two that must differ do not")
 
 
 def _hex(digits: int) -> Check:
@@ -140,9 +160,15 @@ def _audit(value: object, what: str) -> None:
     expect(all(a[1] <= b[0] for a, b in pairs), f"{what}: stretches not in order")
 
 
+def _pair(value: object, what: str) -> None:
+    _list(_int)(value, what)
+    expect(len(value) == 2, f"{what}: no pair")  # type: ignore[arg-type]
+
+
 _DISK = _object(
     index=_int, name=_text, disk_id=_or_null(_text), size=_int, format=_text,
     logical_sector_bytes=_sector, physical_sector_bytes=_sector, block_bytes=_or_null(_int),
+    location=_or_null(_word), sealed_in=_or_null(_file_name), layer_extents=_list(_pair),
     root=_or_null(_hash), method=_one_of("full", "compare", "list", "rct"),
     fallback_reason=_or_null(_text), base=_or_null(_id), stats=_STATS, audit=_audit,
 )  # fmt: skip
@@ -152,6 +178,49 @@ def _disks(value: object, what: str) -> None:
     _list(_DISK)(value, what)
     indexes = [disk["index"] for disk in value]  # type: ignore[attr-defined]
     expect(indexes == list(range(len(indexes))), f"{what}: not numbered 0, 1, 2, …")
+    for disk in value:  # type: ignore[attr-defined]
+        _layers(disk, what)
+
+
+def _layers(disk: Payload, what: str) -> None:
+    extents = disk["layer_extents"]
+    expect(len(extents) <= 4096, f"{what}: more than 4,096 extents of layers")
+    expect(disk["sealed_in"] or not extents, f"{what}: layers above nothing")
+    expect(all(length for _, length in extents), f"{what}: an empty extent")
+    stops = [at + length for at, length in extents]
+    starts = [at for at, _ in extents]
+    expect(
+        all(stop <= start for stop, start in zip(stops, starts[1:], strict=False)),
+        f"{what}: extents not in order",
+    )
+    expect(all(stop <= disk["size"] for stop in stops), f"{what}: outside the disk")
+
+
+def lower(text: str) -> str:
+    """Compare as the format does: letters of ASCII without case, all others as they are."""
+    return text.translate(str.maketrans(string.ascii_uppercase, string.ascii_lowercase))
+
+
+def _files(value: object, what: str) -> None:
+    _list(_object(name=_file_name, size=_int, root=_or_null(_hash)))(value, what)
+    files: list[Payload] = value  # type: ignore[assignment]
+    _unlike([lower(file["name"]) for file in files], what)
+    full = [file for file in files if file["size"] == 0 and file["root"] is not None]
+    expect(not full, f"{what}: an empty file with a root")
+
+
+def _baselines(value: object, what: str) -> None:
+    disk = _object(
+        machine=_word, disk_id=_word, location=_or_null(_word), size=_int, rct_id=_word
+    )
+    _list(disk)(value, what)
+    disks: list[Payload] = value  # type: ignore[assignment]
+    _unlike([(d["machine"], lower(d["disk_id"]), d["location"]) for d in disks], what)
+
+
+def _void_disks(value: object, what: str) -> None:
+    _list(_word)(value, what)
+    _unlike(list(value), what)  # type: ignore[call-overload]
 
 
 def _chunk_bytes(value: object, what: str) -> None:
@@ -161,26 +230,27 @@ def _chunk_bytes(value: object, what: str) -> None:
     )
 
 
-def _pair(value: object, what: str) -> None:
-    _list(_int)(value, what)
-    expect(len(value) == 2, f"{what}: no pair")  # type: ignore[arg-type]
-
+_VM = _object(host=_word, checkpoints=_list(_word), reference_points=_list(_word))
 
 _FIELDS: Final[dict[int, Check]] = {
     CONFIG: _object(repository=_id, chunk_bytes=_chunk_bytes, created=_time),
-    LEASE: _object(run=_id, created=_time, machine=_text, bases=_list(_object(point=_id, roots=_list(_hash)))),
+    LEASE: _object(
+        run=_id, created=_time, machine=_text, bases=_list(_object(point=_id, roots=_list(_hash))),
+        owner=_or_null(_word), vm=_or_null(_VM),
+    ),
     CLOSED: _object(run=_id, outcome=_one_of("committed", "aborted")),
     POINT: _object(
         id=_id, sequence=_int, machine=_text, name=_text, created=_time, elapsed_micros=_int, disks=_disks,
+        consistency=_or_null(_one_of("application", "crash", "off")), files=_files,
     ),
     TOMBSTONE: _object(run=_id, created=_time),
     BASELINE: _object(
-        point=_id, created=_time, reference_point=_text,
-        disks=_list(_object(machine=_text, disk_id=_text, size=_int, rct_id=_text)),
+        point=_id, created=_time, reference_point=_word, disks=_baselines,
     ),
     DAMAGE: _object(places=_list(_object(kind=_one_of("chunk", "node"), id=_hash, pack=_hash, offset=_int))),
     SUSPECT: _object(
         machine=_text, disk=_text, extents=_list(_pair), first=_id, last=_id, found_by=_id, found_at=_time,
         points=_list(_id),
     ),
+    VOID: _object(machine=_word, disks=_void_disks, created=_time, sequence=_int),
 }  # fmt: skip

@@ -104,6 +104,36 @@ class ReferenceRepository:
             for _, payload in self._objects("closed", objects.CLOSED)
         }
 
+    def baselines(self) -> list[dict[str, Any]]:
+        """Return the payloads of the baselines of restore points, newest first.
+
+        Disks that a void covers are left out.
+        """
+        own = {
+            payload["point"]: payload
+            for _, payload in self._objects("baseline", objects.BASELINE)
+        }
+        found = []
+        for point in reversed(self.points()):
+            if point["id"] in own:
+                baseline = own[point["id"]]
+                disks = [d for d in baseline["disks"] if not self._is_void(d, point)]
+                found.append({**baseline, "disks": disks})
+        return found
+
+    def _is_void(self, disk: dict[str, Any], point: dict[str, Any]) -> bool:
+        for void in self.voids():
+            named = [objects.lower(disk_id) for disk_id in void["disks"]]
+            names = not named or objects.lower(disk["disk_id"]) in named
+            same = objects.lower(void["machine"]) == objects.lower(disk["machine"])
+            if same and names and point["sequence"] <= void["sequence"]:
+                return True
+        return False
+
+    def voids(self) -> list[dict[str, Any]]:
+        """Return the payloads of all voids."""
+        return [payload for _, payload in self._objects("void", objects.VOID)]
+
     def suspects(self) -> list[dict[str, Any]]:
         """Return the payloads of all suspects."""
         return [payload for _, payload in self._objects("suspect", objects.SUSPECT)]
@@ -162,7 +192,7 @@ class ReferenceRepository:
         return self.fetch((packs.NODE, node))
 
     def chunk_ids(self, disk: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
-        """Yield the number and id of each chunk of a disk that is not all zero."""
+        """Yield the number and id of each chunk of a disk or file that is not all zero."""
         if disk["root"] is None:
             return
         chunks = -(-disk["size"] // self.chunk_bytes)
@@ -170,7 +200,7 @@ class ReferenceRepository:
         yield from trees.walk(root, chunks, self._node)
 
     def pieces(self, disk: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
-        """Yield offset and bytes of each chunk of a disk that is not all zero; the rest is zero."""
+        """Yield offset and bytes of each chunk of a disk or file that is not all zero; the rest is zero."""
         for number, chunk in self.chunk_ids(disk):
             data = self.fetch((packs.CHUNK, chunk))
             expect(
@@ -183,7 +213,7 @@ class ReferenceRepository:
             yield at, data[:inside]
 
     def restore(self, disk: dict[str, Any]) -> bytes:
-        """Return every byte of a disk."""
+        """Return every byte of a disk or file."""
         content = bytearray(disk["size"])
         for at, data in self.pieces(disk):
             content[at : at + len(data)] = data

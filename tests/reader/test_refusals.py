@@ -49,7 +49,7 @@ def test_the_checksum_is_crc_32c() -> None:
 @pytest.mark.parametrize("name", ["config", "lease/*", "closed/*", "point/*"])
 def test_every_byte_of_an_object_matters(original: Path, name: str) -> None:
     data = only(original, name).read_bytes()
-    kinds = range(1, 9)
+    kinds = range(1, 10)
     objects.read_object(data, *kinds)
     for at in range(len(data)):
         broken = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
@@ -155,6 +155,16 @@ def changed_point(**fields: object) -> Change:
     return change
 
 
+def changed_layers(*extents: list[int]) -> Change:
+    return changed_point(sealed_in="web01.vhdx", layer_extents=list(extents))
+
+
+def changed_files(*names: str) -> Change:
+    return changed_point(
+        files=[{"name": name, "size": 1, "root": None} for name in names]
+    )
+
+
 BAD_POINTS: dict[str, Change] = {
     "no JSON": rewrite(b"{"),
     "no UTF-8": rewrite(b'{"a": "\xff"}'),
@@ -175,6 +185,32 @@ BAD_POINTS: dict[str, Change] = {
     "an unknown method": changed_point(method="guess"),
     "a short root": changed_point(root="ab"),
     "no statistics": changed_point(stats={}),
+    "a consistency of its own": changed_point(consistency="perhaps"),
+    "no consistency, which could be null": changed_point(consistency=None),
+    "no place, which could be null": changed_point(location=None),
+    "a place of no letters": changed_point(location=""),
+    "a place of 4,097 letters": changed_point(location="x" * 4097),
+    "a sealed file in a folder": changed_point(sealed_in="VMs/web01.vhdx"),
+    "layers above nothing": changed_point(layer_extents=[[0, 1]]),
+    "layers out of order": changed_layers([512, 1], [0, 1]),
+    "layers that overlap": changed_layers([0, 2], [1, 1]),
+    "a layer of nothing": changed_layers([0, 0]),
+    "a layer that is no pair": changed_layers([0, 1, 2]),
+    "a layer outside the disk": changed_layers([0, 2 * CHUNK + 512]),
+    "4,097 layers": changed_layers(*([2 * at, 1] for at in range(4097))),
+    "no files": changed_point(files=None),
+    "a file that is no object": changed_point(files=["1.vmcx"]),
+    "a file in a folder": changed_files("a/1.vmcx"),
+    "a file of a drive": changed_files("C:1.vmcx"),
+    "a file that is the folder": changed_files("."),
+    "a file with a space at its end": changed_files("1.vmcx "),
+    "a file with a bell in its name": changed_files("1\a.vmcx"),
+    "a file without a name": changed_files(""),
+    "a file with a name of 256 bytes": changed_files("ä" * 128),
+    "two files that Windows takes for one": changed_files("1.vmcx", "1.VMCX"),
+    "an empty file with a root": changed_point(
+        files=[{"name": "1.vmcx", "size": 0, "root": "0" * 64}]
+    ),
     "an audit from here to here": changed_point(
         audit={
             "cursor": 0,
