@@ -1,0 +1,182 @@
+"""Controllers, drives and disks of virtual machines and checkpoints, as resource settings."""
+
+from collections.abc import Iterator, Mapping
+
+from hypercbt.lab.model.names import (
+    DRIVE,
+    STORAGE,
+    controller_id,
+    drive_id,
+    path_text,
+    place,
+)
+from hypercbt.lab.model.state import Checkpoint, Disk, Machine
+from hypercbt.lab.model.world import World
+from hypercbt.lab.wire.provider import Cim, Thing
+
+_CONTROLLERS = {"IDE": (5, "Emulated IDE"), "SCSI": (6, "Synthetic SCSI")}
+_DVD_SLOT = {1: ("IDE", 1, 1), 2: ("SCSI", 0, 63)}
+"""Where the DVD drive is, by generation: its disc is in the same class as the disks (and must not be taken for one)."""
+_ISO = "C:\\Windows\\system32\\vmguest.iso"
+
+
+class Disks:
+    """What can be seen of disks."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def drives(self, equal: Mapping[str, Cim]) -> Iterator[Thing]:
+        """`Msvm_ResourceAllocationSettingData`: controllers and drives."""
+        for machine, checkpoint in self._owners(equal):
+            yield from self._controllers(machine, checkpoint)
+            yield from self._drives(machine, checkpoint)
+
+    def storage(self, equal: Mapping[str, Cim]) -> Iterator[Thing]:
+        """`Msvm_StorageAllocationSettingData`: what is in the drives."""
+        for machine, checkpoint in self._owners(equal):
+            yield from self._storage(machine, checkpoint)
+
+    def components(
+        self, machine: Machine, checkpoint: Checkpoint | None
+    ) -> Iterator[Thing]:
+        """All that belongs to these settings."""
+        yield from self._controllers(machine, checkpoint)
+        yield from self._drives(machine, checkpoint)
+        yield from self._storage(machine, checkpoint)
+
+    def _owners(
+        self, equal: Mapping[str, Cim]
+    ) -> Iterator[tuple[Machine, Checkpoint | None]]:
+        store = self._world.store
+        own = place(equal.get("InstanceID"))
+        if own is None:
+            for each in store:
+                yield each, None
+                yield from ((each, kept) for kept in each.checkpoints)
+            return
+        machine = store.machine(own.guid)
+        if machine is not None:
+            yield machine, None
+        found = store.checkpoint(own.guid)
+        if found is not None:
+            yield found
+
+    def _controllers(
+        self, machine: Machine, checkpoint: Checkpoint | None
+    ) -> Iterator[Thing]:
+        guid = (checkpoint or machine).id
+        for location in machine.controllers:
+            kind, _, number = location.partition(" ")
+            type_, name = _CONTROLLERS[kind]
+            yield self._resource(
+                DRIVE,
+                controller_id(machine, guid, kind, int(number)),
+                {
+                    "ResourceType": type_,
+                    "ResourceSubType": f"Microsoft:Hyper-V:{name} Controller",
+                    "ElementName": f"{kind} {self._world.words['controller']} {number}",
+                    "Address": number if kind == "IDE" else None,
+                    "HostResource": None,
+                    "VirtualSystemIdentifiers": (f"{{{machine.id.lower()}}}",),
+                },
+            )
+
+    def _drives(
+        self, machine: Machine, checkpoint: Checkpoint | None
+    ) -> Iterator[Thing]:
+        guid = (checkpoint or machine).id
+        for disk, name, type_ in [
+            *((disk, "", 17) for disk in _attached(machine, checkpoint)),
+            (_dvd(machine), "Synthetic DVD Drive", 16),
+        ]:
+            physical = disk.kind == "pass-through"
+            name = name or f"{'Physical' if physical else 'Synthetic'} Disk Drive"
+            parent = controller_id(machine, guid, disk.controller, disk.number)
+            yield self._resource(
+                DRIVE,
+                drive_id(machine, guid, disk, "D"),
+                {
+                    "ResourceType": type_,
+                    "ResourceSubType": f"Microsoft:Hyper-V:{name}",
+                    "ElementName": self._world.words["drive"],
+                    "Parent": self._path(parent),
+                    "AddressOnParent": str(disk.slot),
+                    "HostResource": (disk.active,) if physical else None,
+                },
+            )
+
+    def _storage(
+        self, machine: Machine, checkpoint: Checkpoint | None
+    ) -> Iterator[Thing]:
+        guid = (checkpoint or machine).id
+        frozen = {
+            disk.location: disk.layer or disk.file
+            for disk in (checkpoint.disks if checkpoint else ())
+        }
+        for disk in _attached(machine, checkpoint):
+            if disk.kind != "pass-through":
+                file = frozen.get(disk.location, disk.active)
+                yield self._disc(machine, guid, disk, "Virtual Hard Disk", file)
+        yield self._disc(machine, guid, _dvd(machine), "Virtual CD/DVD Disk", _ISO)
+
+    def _disc(
+        self, machine: Machine, guid: str, disk: Disk, name: str, file: str
+    ) -> Thing:
+        return self._resource(
+            STORAGE,
+            drive_id(machine, guid, disk, "L"),
+            {
+                "ResourceType": 31,
+                "ResourceSubType": f"Microsoft:Hyper-V:{name}",
+                "ElementName": self._world.words["disk"],
+                "HostResource": (file,),
+                "Parent": self._path(drive_id(machine, guid, disk, "D")),
+                "VirtualQuantity": 1,
+                "VirtualQuantityUnits": "count(disk)",
+                "AllocationUnits": "count(disk)",
+                "Limit": 1,
+                "Access": 3,
+                "CachingMode": 0,
+                "IOPSLimit": 0,
+                "IOPSReservation": 0,
+                "IOPSAllocationUnits": "count(disk operations) per second",
+                "PersistentReservationsSupported": disk.kind == "vhds",
+                "SnapshotId": "00000000-0000-0000-0000-000000000000",
+            },
+        )
+
+    def _resource(
+        self, class_name: str, instance_id: str, values: Mapping[str, Cim]
+    ) -> Thing:
+        base: dict[str, Cim] = {
+            "InstanceID": instance_id,
+            "Caption": self._world.words["disk"],
+            "Description": self._world.words["disk"],
+            "AutomaticAllocation": True,
+            "AutomaticDeallocation": True,
+            "ConsumerVisibility": 3,
+            "VirtualQuantity": 1,
+            "Reservation": 0,
+            "Weight": 0,
+            "PoolID": "",
+        }
+        return Thing(class_name, base | dict(values))
+
+    def _path(self, instance_id: str) -> str:
+        # Here GUIDs come in lower case on some hosts (quirk Q14, [V*]).
+        guid, _, rest = instance_id.partition("\\")
+        head = f"Microsoft:{self._world.spelled(guid.removeprefix('Microsoft:'))}"
+        return path_text(self._world.name, DRIVE, f"{head}\\{rest}")
+
+
+def _attached(machine: Machine, checkpoint: Checkpoint | None) -> list[Disk]:
+    if checkpoint is None:
+        return machine.disks
+    kept = {frozen.location for frozen in checkpoint.disks}
+    return [disk for disk in machine.disks if disk.location in kept]
+
+
+def _dvd(machine: Machine) -> Disk:
+    kind, number, slot = _DVD_SLOT[machine.generation]
+    return Disk(kind, number, slot, "iso", [_ISO], "", 0)

@@ -1,0 +1,93 @@
+"""A guest at work: a thread that writes to the disks of a virtual machine."""
+
+import random
+import threading
+from collections.abc import Callable
+
+from hypercbt.closing import Closing
+from hypercbt.errors import HypercbtError
+
+SECTOR = 4096
+LARGEST = 16 * SECTOR
+FLUSHES = 8
+"""After so many writes it wants them to be durable."""
+
+
+class Guest(Closing):
+    """Writes until it is closed, here and there, what a seed says.
+
+    Args:
+        disks: How large each disk is.
+        write: Writes to one of them: which, offset, bytes.
+        flush: Makes one durable.
+        seed: Which writes they are. When they happen is the scheduler's.
+        pause_seconds: Between two writes.
+    """
+
+    def __init__(
+        self,
+        disks: list[int],
+        write: Callable[[int, int, bytes], None],
+        flush: Callable[[int], None],
+        *,
+        seed: int,
+        pause_seconds: float = 0.001,
+    ) -> None:
+        self._disks = disks
+        self._write = write
+        self._flush = flush
+        self._random = random.Random(seed)
+        self._pause = pause_seconds
+        self._stop = threading.Event()
+        self._more = threading.Condition()
+        self._written = 0
+        self.error: Exception | None = None
+        """What ended it before its time, such as a power cut."""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def written(self) -> int:
+        """How many writes it has done."""
+        with self._more:
+            return self._written
+
+    def wait(self, writes: int, timeout_seconds: float = 60.0) -> None:
+        """Return when it has done so many more, or has ended.
+
+        Raises:
+            TimeoutError: It takes too long.
+        """
+        with self._more:
+            enough = self._written + writes
+            if not self._more.wait_for(
+                lambda: self._written >= enough or self.error is not None,
+                timeout_seconds,
+            ):
+                raise TimeoutError("the guest does not get on")
+
+    def close(self) -> None:
+        """Let it end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(self._pause):
+                self._one()
+        except (HypercbtError, OSError, ValueError) as error:
+            with self._more:
+                self.error = error
+                self._more.notify_all()
+
+    def _one(self) -> None:
+        which = self._random.randrange(len(self._disks))
+        sectors = self._disks[which] // SECTOR
+        length = SECTOR * self._random.randint(1, min(LARGEST // SECTOR, sectors))
+        offset = SECTOR * self._random.randint(0, sectors - length // SECTOR)
+        self._write(which, offset, self._random.randbytes(length))
+        if self._random.randrange(FLUSHES) == 0:
+            self._flush(which)
+        with self._more:
+            self._written += 1
+            self._more.notify_all()

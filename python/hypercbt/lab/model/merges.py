@@ -1,0 +1,59 @@
+"""Merging in the background: what is left of a checkpoint that has gone goes back into the file below."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+
+from hypercbt.errors import HypercbtError
+from hypercbt.lab.model.files import Files
+from hypercbt.lab.model.paths import key
+from hypercbt.lab.model.state import Disk, Machine
+from hypercbt.lab.model.world import MERGING, World
+
+
+class Merges:
+    """Those that run. None is forgotten: at each start of the host they are looked for again."""
+
+    def __init__(self, world: World, files: Files) -> None:
+        self._world = world
+        self._files = files
+
+    def start(self, machine: Machine) -> None:
+        """Begin to merge what no checkpoint needs any more. The virtual machine says so meanwhile."""
+        if not machine.merging or not any(_loose(machine)):
+            return
+        world = self._world
+        world.busy[machine.id] = MERGING
+        ends = world.clock.now() + timedelta(seconds=world.pace.merge_seconds)
+        world.agenda.at(ends, lambda: self._end(machine))
+
+    def _end(self, machine: Machine) -> None:
+        if self._world.store.machine(machine.id) is not machine:
+            return  # it has been handed over
+        self._world.busy.pop(machine.id, None)
+        if machine.failing_merges > 0:
+            # Its .avhdx stays, and the next checkpoint freezes that (quirk Q19, [V]: event 19100).
+            machine.failing_merges -= 1
+        else:
+            with suppress(HypercbtError, OSError):  # it is tried again with the next
+                for disk in _loose(machine):
+                    while _is_loose(machine, disk):
+                        self._files.thaw(machine, disk)
+        self._world.store.save(machine)
+
+
+def _loose(machine: Machine) -> Iterator[Disk]:
+    return (disk for disk in machine.disks if _is_loose(machine, disk))
+
+
+def _is_loose(machine: Machine, disk: Disk) -> bool:
+    """Whether the newest file of a disk stands on one that no checkpoint has frozen."""
+    if len(disk.files) < 2:
+        return False
+    below = key(disk.files[-2])
+    return not any(
+        key(frozen.file) == below
+        for checkpoint in machine.checkpoints
+        for frozen in checkpoint.disks
+        if frozen.location == disk.location
+    )

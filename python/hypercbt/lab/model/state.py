@@ -1,0 +1,147 @@
+r"""What the simulated host remembers: virtual machines, their disks, checkpoints and reference points.
+
+Plain data; each virtual machine is one JSON document. Host paths are text, as `C:\VMs\web01\disk.vhdx`.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+RUNNING, OFF, SAVED, PAUSED = 2, 3, 6, 9
+"""Values of `EnabledState`, as real hosts were seen to give them [V*]."""
+
+
+@dataclass(slots=True)
+class Disk:
+    """A virtual hard disk in its slot."""
+
+    controller: str
+    """`SCSI` or `IDE`."""
+    number: int
+    slot: int
+    kind: str
+    """`vhdx`, `vhd`, `vhds` or `pass-through`."""
+    files: list[str]
+    """The base file and what stands on it, nearest to the guest last. The guest writes to the last."""
+    disk_id: str
+    size: int
+    made: bool = False
+    """Whether its file was made. Those of a thousand idle machines need not be."""
+    tracked: bool = True
+
+    @property
+    def location(self) -> str:
+        """Such as `SCSI 0:1`."""
+        return f"{self.controller} {self.number}:{self.slot}"
+
+    @property
+    def active(self) -> str:
+        """The file that the guest writes to."""
+        return self.files[-1]
+
+
+@dataclass(slots=True)
+class FrozenDisk:
+    """A disk at the moment of a checkpoint."""
+
+    location: str
+    file: str
+    """The file that stopped changing."""
+    rct_id: str | None
+    layer: str | None = None
+    """A small file on top, of an application-consistent checkpoint."""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A state of a virtual machine that was kept."""
+
+    id: str
+    name: str
+    kind: str
+    """The end of its `VirtualSystemType`: `Recovery`, `Realized`, `Replica`."""
+    created: str
+    consistency: int
+    disks: list[FrozenDisk]
+    parent: str | None = None
+
+
+@dataclass(slots=True)
+class ReferencePoint:
+    """A moment that changes can be asked from."""
+
+    id: str
+    created: str
+    consistency: int
+    disks: list[tuple[str, str | None]]
+    """Where the disk was, and the id of the moment."""
+
+
+@dataclass(slots=True)
+class Machine:
+    """A virtual machine."""
+
+    id: str
+    name: str
+    generation: int
+    version: str
+    created: str
+    root: str
+    """Its folder on the host: two machines of one name have two."""
+    controllers: dict[str, str]
+    """The GUID of each controller, by `SCSI 0`."""
+    enabled: int = RUNNING
+    disks: list[Disk] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    points: dict[str, ReferencePoint] = field(default_factory=dict)
+    checkpoint_type: int = 3
+    """`UserSnapshotType`: 2 off, 3 production with fallback, 4 production only, 5 standard."""
+    application_consistent: bool = True
+    """Whether the guest can be made consistent."""
+    replica: bool = False
+    merging: bool = True
+    """False: switched off by an export."""
+    failing_merges: int = 0
+    """So many merges fail."""
+    made: bool = False
+    """Whether its configuration files were made."""
+    notes: str = ""
+
+    def disk(self, location: str) -> Disk | None:
+        """The disk in this place."""
+        return next((disk for disk in self.disks if disk.location == location), None)
+
+    def checkpoint(self, id: str) -> Checkpoint | None:
+        """The checkpoint of this GUID."""
+        wanted = id.upper()
+        return next((found for found in self.checkpoints if found.id == wanted), None)
+
+
+def moment(when: datetime) -> str:
+    """A time as text."""
+    return when.astimezone(UTC).isoformat()
+
+
+def to_json(machine: Machine) -> str:
+    """The document of a virtual machine."""
+    return json.dumps(asdict(machine))
+
+
+def from_json(text: str) -> Machine:
+    """The virtual machine of a document that `to_json` made."""
+    document: dict[str, Any] = json.loads(text)
+    document["disks"] = [Disk(**disk) for disk in document["disks"]]
+    document["checkpoints"] = [
+        Checkpoint(
+            **{**found, "disks": [FrozenDisk(**disk) for disk in found["disks"]]}
+        )
+        for found in document["checkpoints"]
+    ]
+    document["points"] = {
+        guid: ReferencePoint(
+            **{**point, "disks": [(place, rct) for place, rct in point["disks"]]}
+        )
+        for guid, point in document["points"].items()
+    }
+    return Machine(**document)
