@@ -25,7 +25,13 @@ impl<'a> BaseTree<'a> {
     pub(crate) fn open(view: &'a View, chunk_bytes: u64, disk: Option<&PointDisk>) -> Self {
         let none = Self::none(view, Arc::default());
         match disk {
-            Some(disk) => none.another(chunk_bytes, disk),
+            Some(disk) => {
+                let grid = Grid {
+                    disk_bytes: disk.size,
+                    chunk_bytes,
+                };
+                none.another(grid, disk.root)
+            }
             None => none,
         }
     }
@@ -39,15 +45,11 @@ impl<'a> BaseTree<'a> {
         }
     }
 
-    /// The tree of `disk`, which shares what was read of this one.
-    pub(crate) fn another(&self, chunk_bytes: u64, disk: &PointDisk) -> Self {
-        let grid = Grid {
-            disk_bytes: disk.size,
-            chunk_bytes,
-        };
+    /// The tree below `root`, which shares what was read of this one.
+    pub(crate) fn another(&self, grid: Grid, root: Option<NodeId>) -> Self {
         Self {
             nodes: self.nodes.clone(),
-            root: disk.root,
+            root,
             chunks: Some(grid.chunks()),
         }
     }

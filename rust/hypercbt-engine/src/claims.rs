@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use hypercbt_extent::Extents;
+use hypercbt_extent::{Extent, Extents};
 use hypercbt_repo::ChunkId;
 use hypercbt_vhdx::VirtualDisk;
 
@@ -21,7 +21,7 @@ const WINDOW_BYTES: u64 = 128 << 20;
 const WINDOW_ITEMS: usize = 1024;
 
 /// What somebody says must be read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Claims {
     /// Everything.
     All,
@@ -32,9 +32,14 @@ pub(crate) enum Claims {
 impl Claims {
     /// The chunks that `extents` touch.
     pub(crate) fn touching(grid: Grid, extents: &Extents) -> Self {
+        Self::of_sorted(grid, extents.iter())
+    }
+
+    /// The chunks that sorted extents touch.
+    pub(crate) fn of_sorted(grid: Grid, extents: impl Iterator<Item = Extent>) -> Self {
         let mut chunks: Vec<Range<u64>> = Vec::new();
-        for extent in extents.as_slice() {
-            let touched = grid.touched(*extent);
+        for extent in extents {
+            let touched = grid.touched(extent);
             match chunks.last_mut() {
                 Some(last) if touched.start <= last.end => last.end = last.end.max(touched.end),
                 _ => chunks.push(touched),
@@ -43,12 +48,22 @@ impl Claims {
         Self::Some(chunks)
     }
 
+    /// What either claims.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Some(ranges), Self::Some(others)) => Self::joined(ranges, others),
+            _ => Self::All,
+        }
+    }
+
     /// These claims and single chunks besides.
     pub(crate) fn with(self, chunks: Vec<u64>) -> Self {
-        let Self::Some(mut ranges) = self else {
-            return Self::All;
-        };
-        ranges.extend(chunks.into_iter().map(|chunk| chunk..chunk + 1));
+        let ranges = chunks.into_iter().map(|chunk| chunk..chunk + 1);
+        self.and(Self::Some(ranges.collect()))
+    }
+
+    fn joined(mut ranges: Vec<Range<u64>>, others: Vec<Range<u64>>) -> Self {
+        ranges.extend(others);
         ranges.sort_unstable_by_key(|range| range.start);
         ranges.dedup_by(|next, range| {
             let joins = next.start <= range.end;
@@ -219,7 +234,7 @@ pub(crate) struct AuditPass<'a, F> {
     pub(crate) base: BaseTree<'a>,
     /// What is to be read; each range lies within one stretch.
     pub(crate) ranges: std::iter::Peekable<std::vec::IntoIter<Range<u64>>>,
-    /// Whether the time budget is used up.
+    /// Whether there is no time for the window of this number, from 0.
     pub(crate) over: F,
     pub(crate) number: u64,
     /// How many chunks were planned, for the cursor.
@@ -229,12 +244,11 @@ pub(crate) struct AuditPass<'a, F> {
 /// The audit looks at the clock between windows, so they are small.
 const AUDIT_WINDOW_BYTES: u64 = 16 << 20;
 
-impl<F: FnMut() -> bool> AuditPass<'_, F> {
+impl<F: FnMut(u64) -> bool> AuditPass<'_, F> {
     fn window(&mut self) -> Result<Option<Window>> {
         let mut window = Window::default();
         let mut bytes = 0;
-        // The first window is always read: an audit that never gets anything done would owe for ever.
-        if self.number > 0 && (self.over)() {
+        if (self.over)(self.number) {
             return Ok(None);
         }
         while bytes < AUDIT_WINDOW_BYTES {
@@ -264,7 +278,7 @@ impl<F: FnMut() -> bool> AuditPass<'_, F> {
     }
 }
 
-impl<F: FnMut() -> bool> Iterator for AuditPass<'_, F> {
+impl<F: FnMut(u64) -> bool> Iterator for AuditPass<'_, F> {
     type Item = Result<Window>;
 
     fn next(&mut self) -> Option<Result<Window>> {
@@ -286,5 +300,17 @@ mod tests {
         assert_eq!(claims.outside(&(1..12)), [2..5, 6..9]);
         assert_eq!(claims.outside(&(20..22)).first(), Some(&(20..22)));
         assert!(Claims::All.outside(&(3..4)).is_empty());
+    }
+
+    #[test]
+    fn two_claims_claim_what_either_does_once_and_without_seams() {
+        let ranges = |ranges: &[Range<u64>]| Claims::Some(ranges.to_vec());
+        let both = ranges(&[0..2, 10..20]).and(ranges(&[1..3, 5..6, 20..21]));
+        assert_eq!(both, ranges(&[0..3, 5..6, 10..21]));
+        assert_eq!(
+            both.clone().with(vec![3, 8]),
+            ranges(&[0..4, 5..6, 8..9, 10..21])
+        );
+        assert_eq!(both.and(Claims::All), Claims::All);
     }
 }

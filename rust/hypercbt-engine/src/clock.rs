@@ -8,6 +8,12 @@ pub trait Clock: Sync {
     fn elapsed(&self) -> Duration;
 }
 
+impl<C: Clock + ?Sized> Clock for &C {
+    fn elapsed(&self) -> Duration {
+        (**self).elapsed()
+    }
+}
+
 /// The machine's monotonic clock.
 #[derive(Debug)]
 pub struct SystemClock(Instant);

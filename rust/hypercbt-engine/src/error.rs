@@ -97,6 +97,79 @@ pub enum Error {
     /// The observer asked to stop.
     #[error("stopped")]
     Cancelled,
+    /// An audit found a missed change, and the comparison of the whole disk that this makes necessary was stopped.
+    #[error(
+        "a missed change was found, and the comparison of the whole disk that it makes necessary was stopped; \
+         no restore point was made"
+    )]
+    WideningStopped,
+    /// Two disks of a machine cannot be told from each other.
+    #[error(
+        "two disks of the machine have the id {disk_id}, and where they hang does not tell which is which"
+    )]
+    SameDisk {
+        /// Their id.
+        disk_id: String,
+        /// Where the second is said to hang.
+        location: Option<String>,
+    },
+    /// A file of a machine's configuration could not be read.
+    #[error("cannot {action} {path}", path = .path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of a machine's configuration was written to while it was read.
+    #[error("{path} changed while it was read", path = .path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A restore point cannot hold a file of this name, or holds one already.
+    #[error("a restore point cannot hold a file {name:?}{}", if *taken { " twice" } else { "" })]
+    FileName {
+        /// The name.
+        name: String,
+        /// Whether it is only that the point has one already.
+        taken: bool,
+    },
+    /// The restore point has no such file.
+    #[error("restore point {point} has no file {name:?}")]
+    NoSuchFile {
+        /// The point.
+        point: PointId,
+        /// The name that was asked for.
+        name: String,
+    },
+    /// A run was asked for what it cannot do now.
+    #[error("the run {turn}")]
+    OutOfTurn {
+        /// Where it stands.
+        turn: Turn,
+    },
+}
+
+/// Where a run stands that cannot do what it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Turn {
+    /// A disk or file could not be read, so there is no whole point to be made.
+    #[error("has failed and can only be given up")]
+    Failed,
+    /// Its point is made, and nothing can be added.
+    #[error("has made its restore point already")]
+    Committed,
+    /// There is nothing to make a point of.
+    #[error("has read no disk yet")]
+    Empty,
+    /// It has no point yet.
+    #[error("has made no restore point yet")]
+    Uncommitted,
 }
 
 /// Why a `since` does not fit the disk.
@@ -115,4 +188,7 @@ pub enum WrongSince {
     /// It holds a disk of another size, and nothing proves that it is the same one.
     #[error("holds a disk of another size")]
     AnotherSize,
+    /// Nothing keeps a collection from taking it away meanwhile.
+    #[error("is not among those that the run was begun with")]
+    NotLeased,
 }

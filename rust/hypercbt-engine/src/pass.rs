@@ -3,13 +3,15 @@
 use std::{ops::ControlFlow, ops::Range, time::Duration};
 
 use hypercbt_repo::{
-    AuditState, ChunkId, DiskStats, Method, NodeId, RecordKind, Run, tree::TreeBuilder,
+    AuditState, ChunkId, DiskStats, Method, NodeId, RecordKind, Run, Timestamp, tree::TreeBuilder,
 };
+use hypercbt_vhdx::VirtualDisk;
 
 use crate::{
-    AuditPolicy, BackupRequest, Observer, Phase, Result, Wanted,
+    AuditPolicy, AuditStop, Clock, Error, Observer, Phase, Result,
     allocation::{Grid, stretches},
     audit,
+    audit_stop::Stoppable,
     base::Basis,
     base_tree::BaseTree,
     claims::{AuditPass, Claims, Pass, Seen},
@@ -20,10 +22,19 @@ use crate::{
 
 /// One disk on its way into a run.
 pub(crate) struct DiskRun<'a> {
-    pub(crate) request: &'a BackupRequest<'a>,
+    pub(crate) disk: &'a VirtualDisk,
     pub(crate) grid: Grid,
     pub(crate) run: &'a Run,
+    /// When the run began.
+    pub(crate) created: Timestamp,
+    pub(crate) audit: AuditPolicy,
+    pub(crate) audit_stop: &'a AuditStop,
+    /// Picks the audit's random chunks.
+    pub(crate) seed: u64,
+    /// The zstd level.
+    pub(crate) level: i32,
     pub(crate) workers: usize,
+    pub(crate) clock: &'a dyn Clock,
 }
 
 /// What came of it.
@@ -50,12 +61,12 @@ impl DiskRun<'_> {
         let base = BaseTree::open(
             self.run.view(),
             self.grid.chunk_bytes,
-            basis.base.as_ref().map(|(_, disk)| disk),
+            basis.base.as_ref().map(|base| &base.disk),
         );
-        let claims = self.claims(basis);
-        let reading = self.reading(&claims, &base)?;
+        let claims = &basis.claims;
+        let reading = self.reading(claims, &base)?;
         let mut missed = false;
-        let started = self.request.clock.elapsed();
+        let started = self.clock.elapsed();
         let mut seen = Seen::default();
         let chunks = self.grid.chunks();
         let (root, claimed) = self.pass(
@@ -67,23 +78,17 @@ impl DiskRun<'_> {
             observer,
             |outcome| missed |= outcome.change != Change::Same && !claims.contains(outcome.chunk),
         )?;
-        let took = self.request.clock.elapsed().saturating_sub(started);
+        let took = self.clock.elapsed().saturating_sub(started);
         let mut result = DiskResult {
             root,
             stats: stats(self.grid, &seen, &claimed),
-            audit: audit::all_read(self.grid.chunks(), self.request.created),
+            audit: audit::all_read(self.grid.chunks(), self.created),
             missed: Vec::new(),
         };
-        if let (Method::List | Method::Rct, Some(point), Wanted::List { changes, .. }) =
-            (basis.method, &basis.point, &self.request.wanted)
-        {
-            result.stats.changed_bytes = Some(changes.total().0);
-            let elapsed = audit::elapsed(point.created, self.request.created);
-            let before = point
-                .disks
-                .first()
-                .map(|disk| disk.audit.clone())
-                .unwrap_or_default();
+        if let (Method::List | Method::Rct, Some(before)) = (basis.method, &basis.base) {
+            result.stats.changed_bytes = basis.changed_bytes;
+            let elapsed = audit::elapsed(before.created, self.created);
+            let before = &before.disk.audit;
             let audited = if missed {
                 // What was read only because the repository had lost it shows already what an audit looks for.
                 Audited {
@@ -91,21 +96,11 @@ impl DiskRun<'_> {
                     ..Audited::default()
                 }
             } else {
-                self.audit(&reading, &base, &seen, &before, elapsed, took, observer)?
+                self.audit(&reading, &base, &seen, before, elapsed, took, observer)?
             };
-            self.settle(&mut result, audited, &claims, &base, observer)?;
+            self.settle(&mut result, audited, claims, &base, observer)?;
         }
         Ok(result)
-    }
-
-    /// What somebody says has changed.
-    fn claims(&self, basis: &Basis) -> Claims {
-        match (basis.method, &self.request.wanted) {
-            (Method::List | Method::Rct, Wanted::List { changes, .. }) => {
-                Claims::touching(self.grid, changes)
-            }
-            _ => Claims::All,
-        }
     }
 
     /// What is read: the claims, and where the repository lost something what this disk needs of it. That is
@@ -121,9 +116,7 @@ impl DiskRun<'_> {
     fn lost(&self, claims: &Claims, base: &BaseTree<'_>) -> Result<Vec<u64>> {
         const BATCH: u64 = 1024;
         let mut lost = Vec::new();
-        for stretch in
-            stretches(self.request.disk, self.grid, 0)?.filter(|stretch| stretch.allocated)
-        {
+        for stretch in stretches(self.disk, self.grid, 0)?.filter(|stretch| stretch.allocated) {
             for range in claims.outside(&stretch.chunks) {
                 for from in (range.start..range.end).step_by(usize::try_from(BATCH).expect("small"))
                 {
@@ -164,7 +157,7 @@ impl DiskRun<'_> {
     ) -> Result<(Option<NodeId>, Work)> {
         let mut sink = self.run;
         let mut builder = TreeBuilder::new(build_on, self.grid.chunks(), self.run, &mut sink)?;
-        let plan = Pass::new(self.request.disk, self.grid, claims, base.clone(), seen)?;
+        let plan = Pass::new(self.disk, self.grid, claims, base.clone(), seen)?;
         let total_bytes = self.total_bytes(claims)?;
         let work = self
             .pipeline(phase, total_bytes)
@@ -181,7 +174,7 @@ impl DiskRun<'_> {
     fn total_bytes(&self, claims: &Claims) -> Result<u64> {
         let bytes = |chunks: &Range<u64>| self.grid.bytes(chunks);
         match claims {
-            Claims::All => Ok(stretches(self.request.disk, self.grid, 0)?
+            Claims::All => Ok(stretches(self.disk, self.grid, 0)?
                 .filter(|stretch| stretch.allocated)
                 .map(|stretch| bytes(&stretch.chunks))
                 .sum()),
@@ -191,10 +184,10 @@ impl DiskRun<'_> {
 
     fn pipeline(&self, phase: Phase, total_bytes: u64) -> Pipeline<'_> {
         Pipeline {
-            disk: self.request.disk,
+            disk: self.disk,
             grid: self.grid,
             run: self.run,
-            level: self.request.level,
+            level: self.level,
             workers: self.workers,
             phase,
             total_bytes,
@@ -215,9 +208,9 @@ impl DiskRun<'_> {
         claimed_took: Duration,
         observer: &mut dyn Observer,
     ) -> Result<Audited> {
-        let policy = self.request.audit;
+        let policy = self.audit;
         let due = policy.due(seen.allocated, elapsed, before.owed_chunks);
-        if policy == AuditPolicy::Off {
+        if policy == AuditPolicy::Off || self.audit_stop.is_set() {
             return Ok(Audited {
                 state: AuditState {
                     owed_chunks: due,
@@ -226,7 +219,7 @@ impl DiskRun<'_> {
                 ..Audited::default()
             });
         }
-        let (disk, grid) = (self.request.disk, self.grid);
+        let (disk, grid) = (self.disk, self.grid);
         let due_here = due.min(seen.unclaimed);
         let slice = Slice::select(
             disk,
@@ -235,20 +228,22 @@ impl DiskRun<'_> {
             before.cursor,
             due_here,
             seen.unclaimed,
-            self.request.seed,
+            self.seed,
         )?;
         let budget = policy.budget(claimed_took);
-        let started = self.request.clock.elapsed();
+        let started = self.clock.elapsed();
         let mut planned = 0;
         let plan = AuditPass {
             disk,
             grid,
             base: base.clone(),
             ranges: slice.ranges().into_iter().peekable(),
-            over: || {
-                budget.is_some_and(|budget| {
-                    self.request.clock.elapsed().saturating_sub(started) >= budget
-                })
+            over: |window| {
+                let spent = || self.clock.elapsed().saturating_sub(started);
+                // The first window is always read, or an audit that never gets anything done would owe for ever;
+                // but not where whoever runs it says that there is no time at all.
+                let over = window > 0 && budget.is_some_and(|budget| spent() >= budget);
+                over || self.audit_stop.is_set()
             },
             number: 0,
             planned: &mut planned,
@@ -276,15 +271,36 @@ impl DiskRun<'_> {
             .updates
             .sort_unstable_by_key(|outcome| outcome.chunk);
         let (cursor, passed) = slice.passed(grid, before.cursor, planned);
-        let done: u64 = planned.saturating_sub(u64::try_from(slice.random.len()).expect("a few"));
+        let random = u64::try_from(slice.random.len()).expect("a few");
+        let done: u64 = planned.saturating_sub(random);
         audited.state = audit::advance(
             before,
             &passed,
             cursor,
             due_here.saturating_sub(done),
-            self.request.created,
+            self.created,
         );
         Ok(audited)
+    }
+
+    /// Compares the whole disk. Without it no point may be made: what was missed is known to be wrong in the tree.
+    fn widen(
+        &self,
+        base: &BaseTree<'_>,
+        build_on: Option<(Option<NodeId>, u64)>,
+        observer: &mut dyn Observer,
+        each: impl FnMut(&Outcome),
+    ) -> Result<(Option<NodeId>, Work)> {
+        if self.audit_stop.is_set() {
+            return Err(Error::WideningStopped);
+        }
+        let mut observer = Stoppable::new(observer, self.audit_stop);
+        let seen = &mut Seen::default();
+        let (all, phase) = (&Claims::All, Phase::Widen);
+        match self.pass(all, base, build_on, phase, seen, &mut observer, each) {
+            Err(Error::Cancelled) if observer.stopped => Err(Error::WideningStopped),
+            widened => widened,
+        }
     }
 
     /// Puts what the audit found into the result: heals the tree, and widens where a change was missed.
@@ -303,23 +319,16 @@ impl DiskRun<'_> {
         let build_on = Some((result.root, self.grid.chunks()));
         if audited.missed {
             let missed = &mut result.missed;
-            let (root, widened) = self.pass(
-                &Claims::All,
-                base,
-                build_on,
-                Phase::Widen,
-                &mut Seen::default(),
-                observer,
-                |outcome| match outcome.change {
+            let (root, widened) =
+                self.widen(base, build_on, observer, |outcome| match outcome.change {
                     Change::Same => {}
                     _ if claims.contains(outcome.chunk) => {}
                     Change::Unmapped => unmapped_bytes += chunk_bytes(outcome.chunk),
                     Change::Different => push(missed, outcome.chunk),
-                },
-            )?;
+                })?;
             work.add(widened);
             result.root = root;
-            result.audit = audit::all_read(self.grid.chunks(), self.request.created);
+            result.audit = audit::all_read(self.grid.chunks(), self.created);
         } else if !audited.updates.is_empty() {
             let mut sink = self.run;
             let mut builder = TreeBuilder::new(build_on, self.grid.chunks(), self.run, &mut sink)?;

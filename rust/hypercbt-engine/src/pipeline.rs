@@ -25,6 +25,7 @@ use crate::{
     job::Job,
     observer::REPORT_EVERY,
     stop::Stop,
+    store,
     threads::READERS,
     window::{Change, Message, Order, Outcome, Window, Work},
 };
@@ -252,35 +253,11 @@ impl Pipeline<'_> {
             let change = self.compare(job, chunk, plain, id, expected)?;
             // What the base tree holds is known, unless the repository has lost something.
             if let Some(id) = id.filter(|_| id != expected || !self.run.view().all_known()) {
-                candidates.push((index, id));
+                candidates.push((id, plain));
             }
             outcomes.push(Outcome { chunk, id, change });
         }
-        let ids: Vec<ChunkId> = candidates.iter().map(|&(_, id)| id).collect();
-        let claimed = if ids.is_empty() {
-            Vec::new()
-        } else {
-            self.run.claim(&ids)?
-        };
-        let mut records = Vec::new();
-        for (&(index, id), _) in candidates.iter().zip(&claimed).filter(|&(_, &ours)| ours) {
-            // What was claimed is stored: nobody else will be told to, and no commit goes without it.
-            if stop.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let plain = buffer
-                .get(index * chunk_len..(index + 1) * chunk_len)
-                .unwrap_or_default();
-            let record = encoder.encode_chunk(id, plain);
-            work.new_chunks += 1;
-            work.new_bytes += self.grid.chunk_bytes;
-            // Headers are metadata, which the run itself counts.
-            work.stored_bytes += u64::from(record.header().stored_len);
-            records.push(record);
-        }
-        if !records.is_empty() {
-            self.run.append(records)?;
-        }
+        work.add(store::unknown(self.run, &candidates, encoder, stop)?);
         Ok((outcomes, work))
     }
 

@@ -1,9 +1,9 @@
-//! Reading a restore point's disk at any place, without restoring it.
+//! Reading a disk of a restore point, or a file of its configuration, at any place, without restoring it.
 
 use std::sync::Arc;
 
 use hypercbt_extent::{Extent, Extents};
-use hypercbt_repo::{ChunkId, PointDisk, Repository, RestorePoint, View};
+use hypercbt_repo::{ChunkId, NodeId, Repository, RestorePoint, View};
 
 use crate::{
     Error, Result, allocation::Grid, base_tree::BaseTree, chunk_cache::ChunkCache,
@@ -16,10 +16,10 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// Chunks that are kept, however large: clients read a disk from several places at once.
 const CACHE_CHUNKS: usize = 8;
 
-/// A disk of a restore point, for reading. Any number of threads may read at once.
+/// A disk or a file of a restore point, for reading. Any number of threads may read at once.
 pub struct PointDiskReader {
     view: Arc<View>,
-    disk: PointDisk,
+    root: Option<NodeId>,
     grid: Grid,
     nodes: Arc<NodeCache>,
     chunks: ChunkCache,
@@ -28,14 +28,28 @@ pub struct PointDiskReader {
 impl PointDiskReader {
     /// Opens one disk of a point.
     pub fn open(repository: &Repository, point: &RestorePoint, index: u32) -> Result<Self> {
-        let disk = find_disk(point, index)?.clone();
+        let disk = find_disk(point, index)?;
+        Self::of_tree(repository, disk.root, disk.size)
+    }
+
+    /// Opens one file of the machine's configuration.
+    pub fn open_file(repository: &Repository, point: &RestorePoint, name: &str) -> Result<Self> {
+        let file = point.files.iter().find(|file| file.name == name);
+        let file = file.ok_or_else(|| Error::NoSuchFile {
+            point: point.id,
+            name: name.to_owned(),
+        })?;
+        Self::of_tree(repository, file.root, file.size)
+    }
+
+    fn of_tree(repository: &Repository, root: Option<NodeId>, size: u64) -> Result<Self> {
         let grid = Grid {
-            disk_bytes: disk.size,
+            disk_bytes: size,
             chunk_bytes: u64::from(repository.chunk_bytes()),
         };
         Ok(Self {
             view: repository.view()?,
-            disk,
+            root,
             grid,
             nodes: Arc::default(),
             chunks: ChunkCache::new(to_usize(CACHE_BYTES / grid.chunk_bytes).max(CACHE_CHUNKS)),
@@ -44,7 +58,7 @@ impl PointDiskReader {
 
     /// The length of the disk in bytes.
     pub fn size(&self) -> u64 {
-        self.disk.size
+        self.grid.disk_bytes
     }
 
     /// Where `extent` holds data. Everything else in it reads as zeros, and costs no read.
@@ -58,11 +72,11 @@ impl PointDiskReader {
         let outside = Error::OutOfRange {
             at,
             len,
-            disk_len: self.disk.size,
+            disk_len: self.size(),
         };
         let end = at
             .checked_add(len)
-            .filter(|end| *end <= self.disk.size)
+            .filter(|end| *end <= self.size())
             .ok_or(outside)?;
         if len == 0 {
             return Ok(());
@@ -95,7 +109,7 @@ impl PointDiskReader {
 
     fn tree(&self) -> BaseTree<'_> {
         let none = BaseTree::none(&self.view, Arc::clone(&self.nodes));
-        none.another(self.grid.chunk_bytes, &self.disk)
+        none.another(self.grid, self.root)
     }
 
     fn chunk(&self, id: ChunkId) -> Result<Arc<Vec<u8>>> {

@@ -7,32 +7,44 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use hypercbt_repo::{ChunkId, Method, PointDisk, RestorePoint, Run, Suspect};
+use hypercbt_repo::{ChunkId, Method, PointDisk, RestorePoint, Run, Suspect, Timestamp};
 
 use crate::{
-    BackupRequest, Error, Result, allocation::Grid, backup::is_lost, base::Basis,
+    Error, Result,
+    allocation::Grid,
+    base::Base,
     base_tree::BaseTree,
+    identity::{self, Identity},
+    machine::is_lost,
 };
 
+/// A disk of which changes were missed.
+pub(crate) struct Missed<'a> {
+    pub(crate) run: &'a Run,
+    /// When the run began.
+    pub(crate) created: Timestamp,
+    pub(crate) machine: &'a str,
+    /// All points, newest first.
+    pub(crate) points: &'a [RestorePoint],
+    /// What the disk was built on.
+    pub(crate) base: &'a Base,
+    pub(crate) grid: Grid,
+    /// The chunks: sorted, disjoint.
+    pub(crate) chunks: &'a [Range<u64>],
+}
+
 /// Records, for each row of suspect points, the places that are in doubt.
-pub(crate) fn record(
-    run: &Run,
-    request: &BackupRequest<'_>,
-    grid: Grid,
-    points: &[RestorePoint],
-    basis: &Basis,
-    missed: &[Range<u64>],
-) -> Result<()> {
-    let Some((base, disk)) = &basis.base else {
-        return Ok(());
-    };
-    let steps = steps(points, &request.machine, disk, grid, run);
-    let Some(base) = steps.iter().position(|step| step.point.id == *base) else {
+pub(crate) fn record(missed: &Missed<'_>) -> Result<()> {
+    let Missed { run, grid, .. } = *missed;
+    let disk = &missed.base.disk;
+    let steps = steps(missed);
+    let base = missed.base.point;
+    let Some(base) = steps.iter().position(|step| step.point.id == base) else {
         return Ok(());
     };
     let history = History { steps, base };
     let mut rows: BTreeMap<(usize, usize), Vec<Range<u64>>> = BTreeMap::new();
-    for chunk in missed.iter().cloned().flatten() {
+    for chunk in missed.chunks.iter().cloned().flatten() {
         let Some(row) = history.row(chunk)? else {
             continue;
         };
@@ -47,7 +59,7 @@ pub(crate) fn record(
             continue;
         };
         run.add_suspect(Suspect {
-            machine: request.machine.clone(),
+            machine: missed.machine.to_owned(),
             disk: disk.disk_id.clone().unwrap_or_else(|| disk.name.clone()),
             extents: ranges
                 .iter()
@@ -56,8 +68,8 @@ pub(crate) fn record(
                 .collect(),
             first: first.point.id,
             last: last.point.id,
-            found_by: request.run,
-            found_at: request.created,
+            found_by: run.id(),
+            found_at: missed.created,
         })?;
     }
     Ok(())
@@ -92,18 +104,16 @@ enum Source {
     Base(usize),
 }
 
-fn steps<'a>(
-    points: &'a [RestorePoint],
-    machine: &str,
-    disk: &PointDisk,
-    grid: Grid,
-    run: &'a Run,
-) -> Vec<Step<'a>> {
-    let tree = BaseTree::open(run.view(), grid.chunk_bytes, None);
+fn steps<'a>(missed: &Missed<'a>) -> Vec<Step<'a>> {
+    let (disk, grid) = (&missed.base.disk, missed.grid);
+    let tree = BaseTree::open(missed.run.view(), grid.chunk_bytes, None);
+    let own = || missed.points.iter().filter(|p| p.machine == missed.machine);
+    let base = own().find(|point| point.id == missed.base.point);
+    let alone = base.is_some_and(|base| identity::is_alone(base, disk));
     let mut steps: Vec<Step<'_>> = Vec::new();
-    for point in points.iter().rev().filter(|point| point.machine == machine) {
-        let same = |found: &&PointDisk| found.size == disk.size && found.disk_id == disk.disk_id;
-        let Some(disk) = point.disks.first().filter(same) else {
+    for point in own().rev() {
+        let found = Identity::of(disk).find(point, alone);
+        let Some(disk) = found.filter(|found| found.size == disk.size) else {
             continue;
         };
         let base = disk
@@ -112,7 +122,7 @@ fn steps<'a>(
         steps.push(Step {
             point,
             disk,
-            tree: tree.another(grid.chunk_bytes, disk),
+            tree: tree.another(grid, disk.root),
             base,
         });
     }
