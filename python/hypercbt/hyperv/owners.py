@@ -1,0 +1,80 @@
+"""Who holds a lease, and whether that process still lives.
+
+The text is `HOSTNAME PID STARTED`. A process id alone says nothing: it is given out again.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+import psutil
+
+from hypercbt.errors import VmBusyError
+
+CLOCK_SECONDS = 2.0
+"""How far the start of one process may seem to move: the system derives it from a clock that is set now and then."""
+
+_here: set[tuple[str, str]] = set()
+_lock = threading.Lock()
+
+
+class Life(Enum):
+    """What is known of the process that holds a lease."""
+
+    GONE = "gone"
+    HERE = "here"
+    """It lives on this machine."""
+    ELSEWHERE = "elsewhere"
+    """It is on another machine, or said nothing that can be read: it may live."""
+
+
+def this_process() -> str:
+    """Return the owner that a lease of this process names."""
+    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def life_of(owner: str | None) -> Life:
+    """Return what is known of an owner.
+
+    This very process counts as gone: it holds `claim`, so no other run of the machine is under way in it.
+    """
+    parts = (owner or "").rsplit(" ", 2)
+    if len(parts) != 3 or parts[0] != socket.gethostname():
+        return Life.ELSEWHERE
+    try:
+        pid, started = int(parts[1]), float(parts[2])
+    except ValueError:
+        return Life.ELSEWHERE
+    if pid == os.getpid():
+        return Life.GONE
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) <= CLOCK_SECONDS
+        alive = same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        alive = False
+    except psutil.AccessDenied:
+        alive = True
+    return Life.HERE if alive else Life.GONE
+
+
+@contextmanager
+def claim(repository: str, machine: str) -> Iterator[None]:
+    """Keep other threads of this process away from a machine; other processes see the lease.
+
+    Raises:
+        VmBusyError: One is at it already.
+    """
+    key = (repository, machine)
+    with _lock:
+        if key in _here:
+            raise VmBusyError(f"this process is already backing up {machine}")
+        _here.add(key)
+    try:
+        yield
+    finally:
+        with _lock:
+            _here.discard(key)

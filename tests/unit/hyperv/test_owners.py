@@ -1,0 +1,63 @@
+"""Whether the process that holds a lease still lives."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from hypercbt.errors import VmBusyError
+from hypercbt.hyperv.owners import Life, claim, life_of, this_process
+
+HERE = socket.gethostname()
+
+
+def test_a_process_of_this_machine_lives_until_it_ends() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as child:
+        started = psutil.Process(child.pid).create_time()
+        owner = f"{HERE} {child.pid} {started:.2f}"
+        assert life_of(owner) is Life.HERE
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert life_of(owner) is Life.GONE, "not waited for yet, and dead all the same"
+        child.wait()
+        assert life_of(owner) is Life.GONE
+
+
+def test_another_process_with_the_same_number_is_another() -> None:
+    parent = os.getppid()
+    started = psutil.Process(parent).create_time()
+    assert life_of(f"{HERE} {parent} {started:.2f}") is Life.HERE
+    assert life_of(f"{HERE} {parent} {started - 60:.2f}") is Life.GONE
+
+
+def test_this_process_is_gone_because_it_would_hold_the_claim() -> None:
+    assert life_of(this_process()) is Life.GONE
+
+
+@pytest.mark.parametrize(
+    "owner", [None, "", "elsewhere 1 2.0", f"{HERE} x y", f"{HERE} 1", "backup.exe"]
+)
+def test_who_cannot_be_judged_from_here_may_live(owner: str | None) -> None:
+    assert life_of(owner) is Life.ELSEWHERE
+
+
+def test_a_machine_is_claimed_once_in_a_repository() -> None:
+    with claim("r1", "vm:a"), claim("r1", "vm:b"), claim("r2", "vm:a"):
+        _refused()
+    with claim("r1", "vm:a"):
+        pass
+
+
+def _refused() -> None:
+    with pytest.raises(VmBusyError), claim("r1", "vm:a"):
+        pass
+
+
+def test_a_claim_ends_with_an_error_too() -> None:
+    with pytest.raises(ZeroDivisionError), claim("r1", "vm:a"):
+        raise ZeroDivisionError
+    with claim("r1", "vm:a"):
+        pass
