@@ -9,7 +9,8 @@ HypercbtError
 │   ├── VhdxCorruptError           ├── DiskIdentityError
 │   ├── ParentDiskError            ├── SourceChangedError
 │   ├── UnsupportedDiskError       ├── ChangeTrackingLostError
-│   └── DiskInUseError             └── TrackerFileError
+│   ├── DiskInUseError             ├── TrackerFileError
+│   └── AuditUnfinishedError
 ├── RepositoryError                what we write to
 │   ├── RepositoryUnavailableError ── RepositoryFullError
 │   ├── RepositoryNotFoundError    ├── RepositoryExistsError
@@ -21,11 +22,12 @@ HypercbtError
 ├── ServeError                     a disk that is served to other programs
 │   └── AddressInUseError
 └── HyperVError                    a host
-    ├── HostUnreachableError ── LostReplyError
+    ├── HostUnreachableError ── LostReplyError, HostCertificateError
     ├── HostAuthenticationError    ├── HostAccessDeniedError
     ├── HyperVMissingError         ├── HostReplyError
     ├── HostFaultError             ├── HostJobError ── JobVanishedError, JobUnfinishedError
-    ├── HostFileError              ├── HostSpaceError
+    ├── HostFileError ── HostFileMissingError
+    ├── HostSpaceError
     ├── VmNotFoundError ── AmbiguousVmError
     ├── VmBusyError                ├── VmUnsupportedError
     └── CheckpointError ── ForeignCheckpointError
@@ -76,6 +78,12 @@ class DiskIdentityError(SourceError):
 
 class ChangeTrackingLostError(SourceError):
     """The host no longer knows what changed; only a comparison of the whole disk helps."""
+
+
+class AuditUnfinishedError(SourceError):
+    """A change was missed, and the comparison of the whole disk that this makes necessary was stopped."""
+
+    retryable = True
 
 
 class DiskInUseError(SourceError):
@@ -175,6 +183,12 @@ class HostUnreachableError(HyperVError):
     retryable = True
 
 
+class HostCertificateError(HostUnreachableError):
+    """What answers cannot prove that it is the host: nothing was sent to it."""
+
+    retryable = False
+
+
 class LostReplyError(HostUnreachableError):
     """The connection broke after a request was sent: the host may have done what it was asked for."""
 
@@ -250,6 +264,10 @@ class JobUnfinishedError(HostJobError):
 
 class HostFileError(HyperVError):
     """A file of the virtual machine cannot be reached from here: no mapping, no right, or it is gone."""
+
+
+class HostFileMissingError(HostFileError):
+    """The folder of the file can be reached, and the file is not there."""
 
 
 class HostSpaceError(HyperVError):

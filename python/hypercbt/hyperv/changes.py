@@ -185,7 +185,7 @@ def _processed(out: Mapping[str, Value], asked: int, ranges: int) -> int:
 def _ranges(
     out: Mapping[str, Value], offset: int, asked: int, size: int
 ) -> "array[int]":
-    """Return the ranges of an answer, clipped to the disk: start, length, start, length …
+    """Return the ranges of an answer as starts and lengths in turn, clipped to the disk.
 
     Coarse tracking may widen a range beyond the window that was asked for; one that does not even touch it is of
     another question.
