@@ -11,6 +11,10 @@ _INTERVAL = re.compile(
 )
 
 
+class BadMomentError(ValueError):
+    """Neither a moment nor an interval."""
+
+
 def xml_moment(value: datetime) -> str:
     """Return `2026-10-08T15:15:36.68424Z`: a fraction without trailing zeros, and UTC."""
     value = value.astimezone(UTC) if value.tzinfo else value
@@ -44,7 +48,7 @@ def from_cim(text: str) -> datetime | timedelta:
     """Read CIM text.
 
     Raises:
-        ValueError: It is something else, such as ISO 8601.
+        BadMomentError: It is something else, such as ISO 8601.
     """
     if match := _CIM_INTERVAL.fullmatch(text):
         days, hours, minutes, seconds, micros = (int(part) for part in match.groups())
@@ -52,22 +56,25 @@ def from_cim(text: str) -> datetime | timedelta:
     if match := _CIM.fullmatch(text):
         moment, micros_text, sign, offset = match.groups()
         away = timedelta(minutes=int(sign + offset))
-        return datetime.strptime(moment, "%Y%m%d%H%M%S").replace(
-            microsecond=int(micros_text), tzinfo=timezone(away)
-        )
-    raise ValueError(f"not a CIM datetime: {text!r}")
+        try:
+            return datetime.strptime(moment, "%Y%m%d%H%M%S").replace(
+                microsecond=int(micros_text), tzinfo=timezone(away)
+            )
+        except ValueError as error:
+            raise BadMomentError(str(error)) from error
+    raise BadMomentError(f"not a CIM datetime: {text!r}")
 
 
 def from_xml(text: str) -> datetime | timedelta:
     """Read ISO 8601, a moment or an interval; CIM text too, as hosts accept both.
 
     Raises:
-        ValueError: It is neither.
+        BadMomentError: It is neither.
     """
     if text.startswith("P"):
         match = _INTERVAL.fullmatch(text)
         if not match or text in ("P", "PT") or text.endswith("T"):
-            raise ValueError(f"not an interval: {text!r}")
+            raise BadMomentError(f"not an interval: {text!r}")
         days, hours, minutes, seconds = match.groups(default="0")
         whole, _, fraction = seconds.partition(".")
         return timedelta(
@@ -78,6 +85,9 @@ def from_xml(text: str) -> datetime | timedelta:
             hours=int(hours),
         )
     if "T" in text or "-" in text[:8]:
-        value = datetime.fromisoformat(text)
+        try:
+            value = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise BadMomentError(str(error)) from error
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     return from_cim(text)
