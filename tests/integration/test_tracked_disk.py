@@ -78,7 +78,7 @@ def test_a_frozen_file_is_backed_up_while_the_guest_goes_on(
     checkpoint = disk.frozen
     assert checkpoint is not None
     assert (checkpoint.id, checkpoint.file) == (frozen.id, path)
-    assert checkpoint.leaf == path.with_suffix(".avhdx")
+    assert re.fullmatch(r"web01_[0-9A-F-]{36}\.avhdx", checkpoint.leaf.name)
     disk.write_at(0, b"b" * 4096)
     first = backup_disk(frozen.file, repository=repository)
     disk.thaw()
@@ -114,9 +114,13 @@ def test_what_cannot_be_done_is_refused(path: Path, disk: TrackedDisk) -> None:
     ):
         with pytest.raises(ValueError, match=r"."):
             misuse()
+    with pytest.raises(ValueError, match="not frozen"):
+        disk.discard()
+    with pytest.raises(ValueError, match="volatile"):
+        disk.cut_power()
     disk.freeze()
-    with pytest.raises(ValueError, match="frozen already"):
-        disk.freeze()
+    with pytest.raises(ValueError, match="checkpoints"):
+        disk.resize(2 * DISK_BYTES)
     with pytest.raises(ChangeTrackingLostError):
         disk.changes_since(UNKNOWN_ID)
     with pytest.raises(SourceError):
@@ -187,6 +191,108 @@ def test_threads_write_at_once_and_a_freeze_waits_for_them(disk: TrackedDisk) ->
     with VirtualDisk.open(frozen.file) as base:
         for at in range(0, 256 * 4096, 4096):
             assert base.read_at(at, 1) == disk.read_at(at, 1) or at in changed
+
+
+def test_checkpoints_stand_one_over_the_other(
+    path: Path, disk: TrackedDisk, tmp_path: Path
+) -> None:
+    held = []
+    for number in range(1, 9):
+        disk.write_at(0, bytes([number]) * 4096)
+        disk.freeze()
+        held.append(bytes([number]))
+    with pytest.raises(ValueError, match="8 checkpoints"):
+        disk.freeze()
+    disk.write_at(0, b"x" * 4096)
+    checkpoints = disk.checkpoints
+    assert checkpoints[0].file == path
+    assert disk.frozen == checkpoints[-1]
+    assert len({checkpoint.file for checkpoint in checkpoints}) == 8
+    for checkpoint, byte in zip(checkpoints, held, strict=True):
+        with VirtualDisk.open(checkpoint.file) as frozen:
+            assert frozen.read_at(0, 1) == byte
+    for left in range(7, -1, -1):
+        disk.thaw()
+        assert len(disk.checkpoints) == left
+        assert disk.read_at(0, 4096) == b"x" * 4096
+    assert sorted(tmp_path.iterdir()) == [
+        path,
+        path.with_name("web01.vhdx.mrt"),
+        path.with_name("web01.vhdx.rct"),
+    ]
+
+
+def test_a_freeze_tells_what_had_changed_until_then(disk: TrackedDisk) -> None:
+    first = disk.seal()
+    disk.write_at(0, b"x" * 512)
+    second = disk.seal()
+    frozen = disk.freeze(since=[first, second, UNKNOWN_ID])
+    disk.write_at(MIB, b"x" * 512)
+    assert frozen.changes == {first: Extents([(0, 4096)]), second: Extents([])}
+    assert disk.freeze().changes == {}
+    with pytest.raises(ValueError, match="no id"):
+        disk.freeze(since=["no id"])
+
+
+def test_a_disk_goes_back_to_its_newest_checkpoint_and_no_id_is_believed(
+    path: Path, disk: TrackedDisk
+) -> None:
+    disk.write_at(0, b"a" * 512)
+    sealed = disk.freeze().id
+    disk.write_at(0, b"b" * 512)
+    disk.discard()
+    assert disk.read_at(0, 512) == b"a" * 512
+    assert disk.tracking.state == "lost"
+    assert disk.tracking.reason == "the disk was reverted to a checkpoint"
+    with pytest.raises(ChangeTrackingLostError, match="reverted to a checkpoint"):
+        disk.changes_since(sealed)
+    assert [checkpoint.file for checkpoint in disk.checkpoints] == [path]
+    disk.thaw()
+    disk.close()
+    with TrackedDisk.open(path) as again:
+        assert again.tracking.state == "continued"
+
+
+def test_a_layer_of_a_checkpoint_alone_is_over_the_frozen_file(
+    disk: TrackedDisk, tmp_path: Path
+) -> None:
+    auto = tmp_path / "web01-auto.avhdx"
+    disk.write_at(0, b"a" * 1024)
+    with pytest.raises(ValueError, match="not frozen"):
+        disk.add_layer(auto, [])
+    disk.freeze()
+    disk.write_at(0, b"b" * 1024)
+    disk.add_layer(auto, [(512, b"c" * 512), (4096, bytearray(b"d" * 512))])
+    with VirtualDisk.open(auto) as checkpoint:
+        assert checkpoint.read_at(0, 1024) == b"a" * 512 + b"c" * 512
+        assert checkpoint.read_at(4096, 512) == b"d" * 512
+    assert disk.read_at(0, 1024) == b"b" * 1024
+    with pytest.raises(SourceError):
+        disk.add_layer(auto, [])
+    assert disk.frozen is not None
+    with pytest.raises(ValueError, match="only files of the disk"):
+        disk.add_layer(disk.frozen.leaf, [])
+    with pytest.raises(ValueError, match=r"."):
+        disk.add_layer(tmp_path / "odd.avhdx", [(1, b"x")])
+    assert not (tmp_path / "odd.avhdx").exists()
+    auto.unlink()
+    disk.thaw()
+
+
+def test_a_disk_gets_another_size_and_forgets_its_ids(
+    path: Path, disk: TrackedDisk
+) -> None:
+    sealed = disk.seal()
+    disk.resize(2 * DISK_BYTES)
+    assert disk.size == 2 * DISK_BYTES
+    disk.write_at(2 * DISK_BYTES - 512, b"x" * 512)
+    with pytest.raises(ChangeTrackingLostError, match="resized"):
+        disk.changes_since(sealed)
+    with pytest.raises(SourceError):
+        disk.resize(MIB)
+    disk.close()
+    with TrackedDisk.open(path) as again:
+        assert (again.size, again.tracking.state) == (2 * DISK_BYTES, "continued")
 
 
 class LabDisk:
@@ -417,6 +523,58 @@ def test_killing_a_volatile_disk_loses_what_was_not_flushed_and_nothing_else(
         assert again.tracking.state == "continued"
         assert again.read_at(0, 8192) == b"a" * 4096 + bytes(4096)
         assert 0 in again.changes_since(sealed)
+
+
+def test_a_power_cut_inside_a_process_loses_what_was_not_flushed(path: Path) -> None:
+    TrackedDisk.create(path, DISK_BYTES).close()
+    disk = TrackedDisk.open(path, volatile=True)
+    sealed = disk.seal()
+    disk.write_at(0, b"a" * 4096)
+    disk.flush()
+    disk.write_at(0, b"b" * 4096)
+    disk.write_at(4096, b"b" * 4096)
+    disk.cut_power()
+    disk.close()
+    disk.cut_power()
+    with pytest.raises(ValueError, match="closed"):
+        disk.read_at(0, 512)
+    with TrackedDisk.open(path, volatile=True) as again:
+        assert again.tracking.state == "continued"
+        assert again.read_at(0, 8192) == b"a" * 4096 + bytes(4096)
+        assert 0 in again.changes_since(sealed)
+
+
+def test_a_power_cut_stops_a_merge_of_another_thread_and_the_next_open_ends_it(
+    path: Path,
+) -> None:
+    TrackedDisk.create(path, 64 * MIB).close()
+    disk = TrackedDisk.open(path, volatile=True)
+    disk.write_at(0, b"a" * MIB)
+    sealed = disk.freeze().id
+    for number in range(32):
+        disk.write_at(number * MIB, bytes([number + 1]) * MIB)
+    disk.flush()
+    ended: list[Exception | None] = []
+
+    def merge() -> None:
+        try:
+            disk.thaw()
+        except (SourceError, ValueError) as error:
+            ended.append(error)
+        else:
+            ended.append(None)
+
+    thread = threading.Thread(target=merge)
+    thread.start()
+    # Whenever it comes, before the merge, in it or after it: nothing that was flushed is lost.
+    disk.cut_power()
+    thread.join()
+    assert len(ended) == 1
+    with TrackedDisk.open(path) as again:
+        assert again.tracking.state == "continued"
+        for number in range(32):
+            assert again.read_at(number * MIB, 1) == bytes([number + 1])
+        assert 31 * MIB in again.changes_since(sealed)
 
 
 def test_the_python_of_the_document_runs(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A virtual disk that a guest writes, with the tracker that knows what changed."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from os import fspath
 from pathlib import Path as FilePath
 from typing import Literal, TypeAlias, cast
@@ -18,10 +19,10 @@ Started: TypeAlias = Literal["continued", "started", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """Whether the tracker knew, when the disk was opened, what had changed before."""
+    """Whether the tracker knows what changed before it was started: at the open, or when the disk was reverted."""
 
     state: Started
-    """`continued`: it did. `started`: the disk was not tracked before. `lost`: every older id is refused."""
+    """`continued`: it does. `started`: the disk was not tracked before. `lost`: every older id is refused."""
     reason: str | None
     """Why it was lost."""
 
@@ -33,7 +34,9 @@ class Frozen:
     id: str
     """`changes_since` of it tells what changed after this moment."""
     file: FilePath
-    """Does not change until the disk is thawed, and may be read by anybody."""
+    """Does not change until this checkpoint is thawed, and may be read by anybody."""
+    changes: Mapping[str, _native.Extents] = field(default_factory=dict)
+    """What had changed at that moment, by the id since when; of those that were asked for and are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,11 @@ class Checkpoint:
     """A checkpoint that a disk has."""
 
     id: str | None
-    """None where another process made it."""
+    """None where another process made it, or where tracking was lost since."""
     file: FilePath
-    """Does not change until the disk is thawed."""
+    """Does not change until this checkpoint is thawed."""
     leaf: FilePath
-    """The file that the guest writes to meanwhile."""
+    """The file that the guest writes to now."""
 
 
 class TrackedDisk(Closing):
@@ -111,8 +114,8 @@ class TrackedDisk(Closing):
 
         Args:
             path: The base file.
-            volatile: Keep what is not synced in this process's memory, so that who kills it cuts the power: the
-                system then has nothing to save. For demos and tests.
+            volatile: Keep what is not synced in this process's memory, so that who kills it, or calls `cut_power`, cuts
+                the power: the system then has nothing to save. For demos and tests.
 
         Raises:
             DiskInUseError: Another process has it open for writing.
@@ -134,7 +137,7 @@ class TrackedDisk(Closing):
 
     @property
     def tracking(self) -> Tracking:
-        """Whether the tracker knew, when the disk was opened, what had changed before."""
+        """Whether the tracker knows what changed before it was started."""
         state, reason = self.native.tracking
         return Tracking(cast("Started", state), reason)
 
@@ -166,33 +169,82 @@ class TrackedDisk(Closing):
         """Return when everything that was written before is durable."""
         self.native.flush()
 
-    def freeze(self) -> Frozen:
+    def freeze(self, since: Iterable[str] = ()) -> Frozen:
         """Make a checkpoint: the file stops changing, and the guest goes on in a child of it.
 
-        Reads and writes of other threads wait meanwhile.
+        A disk can have up to eight, one over the other. Reads and writes of other threads wait meanwhile.
+
+        Args:
+            since: Ids whose changes up to this very moment are wanted: `Frozen.changes`. Later nobody can tell them,
+                for the guest goes on. Ids that are not kept are left out.
 
         Raises:
-            ValueError: The disk is frozen already.
+            ValueError: The disk has eight checkpoints, or a merge that failed is to be finished first by `thaw`.
         """
-        rct_id, file = self.native.freeze()
-        return Frozen(rct_id, FilePath(file))
+        rct_id, file, changes = self.native.freeze(list(since))
+        return Frozen(rct_id, FilePath(file), dict(changes))
 
     def thaw(self) -> None:
-        """Merge the checkpoint back. Reads and writes of other threads wait meanwhile.
+        """Merge the newest checkpoint back. Reads and writes of other threads wait meanwhile.
 
         Raises:
             ValueError: The disk is not frozen.
         """
         self.native.thaw()
 
+    def discard(self) -> None:
+        """Go back to the newest checkpoint, which stays: what the guest wrote since is dropped, and every id is lost.
+
+        Raises:
+            ValueError: The disk is not frozen, or a merge that failed is to be finished first by `thaw`.
+        """
+        self.native.discard()
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that the disk has, oldest first.
+
+        Without the newest while its merge waits to be finished: its file is no longer what it was.
+        """
+        return tuple(
+            Checkpoint(rct_id, FilePath(file), FilePath(leaf))
+            for rct_id, file, leaf in self.native.checkpoints
+        )
+
     @property
     def frozen(self) -> Checkpoint | None:
-        """The checkpoint that the disk has."""
-        found = self.native.frozen
-        if found is None:
-            return None
-        rct_id, file, leaf = found
-        return Checkpoint(rct_id, FilePath(file), FilePath(leaf))
+        """The newest checkpoint that the disk has."""
+        checkpoints = self.checkpoints
+        return checkpoints[-1] if checkpoints else None
+
+    def add_layer(
+        self, path: Path, writes: Iterable[tuple[int, bytes | bytearray]]
+    ) -> None:
+        """Make a file on top of the newest frozen one, which holds these writes and is the caller's alone.
+
+        It is what an application-consistent checkpoint has over its frozen file: what the guest's writers finished after
+        the disk was frozen. The guest sees nothing of it.
+
+        Args:
+            path: The new file, best in the disk's folder, where its readers look for its parent. It must be removed
+                before the checkpoint is thawed, which takes its parent away.
+            writes: Offset and bytes, whole sectors.
+
+        Raises:
+            SourceError: There is such a file, or it cannot be made.
+            ValueError: The disk is not frozen; the name is one of the disk's own; a write is outside the disk or is no
+                whole sectors.
+        """
+        self.native.add_layer(fspath(path), list(writes))
+
+    def resize(self, size: int) -> None:
+        """Give the disk another size; what is new reads as zeros. Every id is lost.
+
+        Raises:
+            SourceError: It cannot become as small: something is there.
+            ValueError: The disk is frozen.
+        """
+        self.native.resize(size)
 
     def seal(self) -> str:
         """Return an id for this moment, without a checkpoint."""
@@ -233,8 +285,19 @@ class TrackedDisk(Closing):
         """
         return serve(self.native, address)
 
+    def cut_power(self) -> None:
+        """Drop the disk as a power cut does: what was not synced is gone, locks are free, this object is closed.
+
+        Calls of other threads that run meanwhile fail, wherever they are: also in the middle of a freeze or a merge. The
+        next `open` finishes what a cut left.
+
+        Raises:
+            ValueError: The disk was not opened as volatile.
+        """
+        self.native.cut_power()
+
     def close(self) -> None:
-        """Close disk and tracker cleanly. A checkpoint stays. A second close does nothing."""
+        """Close disk and tracker cleanly. Checkpoints stay. A second close does nothing."""
         self.native.close()
 
     def __repr__(self) -> str:

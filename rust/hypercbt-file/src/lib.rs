@@ -8,7 +8,7 @@
 //!   └ DiskFile                the same, written in place, and made durable by `sync`
 //! FileSystem                  names: create, open, link, rename, remove; made durable by `sync_folder`
 //! LocalFile, LocalFiles       those of this machine
-//! VolatileFiles               the same, but what was not synced goes with a killed process
+//! VolatileFiles               the same, but what was not synced goes with a killed process, or when power is cut
 //! ```
 //!
 //! What a caller may rely on after a power cut, and not one thing more: bytes and length of a file are durable

@@ -199,7 +199,7 @@ fn command(disk: &TrackedDisk, line: &str) -> Result<String> {
             .map(|()| "{}".to_owned())
             .map_err(Into::into),
         ("stats", _) => {
-            let stats = disk.tracking_stats();
+            let stats = disk.tracking_stats()?;
             Ok(format!(
                 r#"{{"first_touches":{},"mark_syncs":{},"marks_written":{}}}"#,
                 stats.first_touches, stats.mark_syncs, stats.marks_written

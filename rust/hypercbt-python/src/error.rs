@@ -71,7 +71,10 @@ pub(crate) fn tracked_error(error: Tracked) -> PyErr {
         Tracked::Tracker(Tracker::InUse { .. }) => DiskInUseError::new_err(message),
         Tracked::Tracker(Tracker::NotOurs { .. }) => TrackerFileError::new_err(message),
         Tracked::Tracker(Tracker::OutOfRange { .. } | Tracker::InvalidOptions { .. })
-        | Tracked::AlreadyFrozen { .. }
+        | Tracked::TooManyCheckpoints { .. }
+        | Tracked::MergeUnfinished { .. }
+        | Tracked::ReservedName { .. }
+        | Tracked::Frozen
         | Tracked::NotFrozen => PyValueError::new_err(message),
         Tracked::TrackingLost { .. } | Tracked::UnknownId { .. } => {
             ChangeTrackingLostError::new_err(message)

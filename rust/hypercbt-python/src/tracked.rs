@@ -1,8 +1,11 @@
-//! `TrackedDisk`: a virtual disk that is written, with its change tracker and its checkpoint.
+//! `TrackedDisk`: a virtual disk that is written, with its change tracker and its checkpoints.
 
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent};
@@ -24,9 +27,11 @@ use crate::{
 /// A tracked disk that can be closed while others still hold it: what runs is waited for.
 pub(crate) struct Shared {
     disk: RwLock<Option<hypercbt_tracked::TrackedDisk>>,
-    /// Facts that never change.
-    size: ByteLen,
+    /// Kept for who asks after it was closed; only a resize changes it.
+    size: AtomicU64,
     sector_bytes: u32,
+    /// The files of a machine whose power can be cut.
+    volatile: Option<VolatileFiles>,
 }
 
 /// Why a call on a shared disk failed.
@@ -58,7 +63,7 @@ impl Shared {
     }
 
     pub(crate) fn disk_size(&self) -> ByteLen {
-        self.size
+        ByteLen(self.size.load(Ordering::Acquire))
     }
 
     pub(crate) fn sector_bytes(&self) -> u32 {
@@ -82,6 +87,9 @@ impl TrackedDisk {
         Ok(py.detach(|| self.shared.with(work))?)
     }
 }
+
+/// The id, the frozen file, and what had changed at that moment since other ids.
+type FrozenRow = (String, PathBuf, Vec<(String, Extents)>);
 
 /// The id of a checkpoint where it is known, the frozen file, and the file that the guest writes to.
 type CheckpointRow = (Option<String>, PathBuf, PathBuf);
@@ -123,17 +131,18 @@ impl TrackedDisk {
     fn open(py: Python<'_>, path: PathBuf, volatile: bool) -> PyResult<Self> {
         let options = TrackedOptions::default();
         let random = random::stream()?;
-        let files: Arc<dyn FileSystem> = if volatile {
-            Arc::new(VolatileFiles)
-        } else {
-            Arc::new(LocalFiles)
+        let volatile = volatile.then(VolatileFiles::default);
+        let files: Arc<dyn FileSystem> = match &volatile {
+            Some(machine) => Arc::new(machine.clone()),
+            None => Arc::new(LocalFiles),
         };
         let opened =
             py.detach(|| hypercbt_tracked::TrackedDisk::open(files, &path, &options, random));
         let disk = opened.map_err(tracked_error)?;
         let shared = Shared {
-            size: disk.size(),
+            size: AtomicU64::new(disk.size().0),
             sector_bytes: disk.logical_sector_bytes(),
+            volatile,
             disk: RwLock::new(Some(disk)),
         };
         Ok(Self {
@@ -155,6 +164,21 @@ impl TrackedDisk {
         closed.map_err(tracked_error)
     }
 
+    /// Drops it without what was not synced. Calls that run fail, and are waited for.
+    fn cut_power(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(machine) = &self.shared.volatile else {
+            return Err(PyValueError::new_err(
+                "only a disk that was opened as volatile has a power that can be cut",
+            ));
+        };
+        py.detach(|| {
+            machine.cut_power();
+            let disk = self.shared.disk.write();
+            drop(disk.unwrap_or_else(PoisonError::into_inner).take());
+        });
+        Ok(())
+    }
+
     /// Serves the disk over NBD until the server is stopped.
     fn serve(&self, py: Python<'_>, address: &str) -> PyResult<NbdServer> {
         let shared: Arc<dyn Export> = Arc::clone(&self.shared) as _;
@@ -163,7 +187,7 @@ impl TrackedDisk {
 
     #[getter]
     fn size(&self) -> u64 {
-        self.shared.size.0
+        self.shared.disk_size().0
     }
 
     #[getter]
@@ -189,7 +213,7 @@ impl TrackedDisk {
         offset: u64,
         length: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        bounds::check(offset, length, self.shared.size.0)?;
+        bounds::check(offset, length, self.shared.disk_size().0)?;
         PyBytes::new_with(py, length, |buffer| {
             self.with(py, |disk| disk.read_at(DiskOffset(offset), buffer))
         })
@@ -217,19 +241,53 @@ impl TrackedDisk {
         self.with(py, hypercbt_tracked::TrackedDisk::flush)
     }
 
-    fn freeze(&self, py: Python<'_>) -> PyResult<(String, PathBuf)> {
-        let frozen = self.with(py, hypercbt_tracked::TrackedDisk::freeze)?;
-        Ok((frozen.id.to_string(), frozen.file))
+    #[pyo3(signature = (since = Vec::new()))]
+    fn freeze(&self, py: Python<'_>, since: Vec<String>) -> PyResult<FrozenRow> {
+        let since = since.iter().map(|id| parse_id(id));
+        let since = since.collect::<PyResult<Vec<RctId>>>()?;
+        let frozen = self.with(py, |disk| disk.freeze_since(&since))?;
+        let changes = frozen.changes.into_iter();
+        let changes = changes.map(|(id, changes)| (id.to_string(), changes.into()));
+        Ok((frozen.id.to_string(), frozen.file, changes.collect()))
     }
 
     fn thaw(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, hypercbt_tracked::TrackedDisk::thaw)
     }
 
+    fn discard(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, hypercbt_tracked::TrackedDisk::discard)
+    }
+
+    fn add_layer(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        writes: Vec<(u64, PyBackedBytes)>,
+    ) -> PyResult<()> {
+        self.with(py, |disk| {
+            let writes = writes.iter().map(|(at, bytes)| (DiskOffset(*at), &**bytes));
+            disk.add_layer(&path, &writes.collect::<Vec<_>>())
+        })
+    }
+
+    fn resize(&self, py: Python<'_>, size: u64) -> PyResult<()> {
+        self.with(py, |disk| {
+            let resized = disk.resize(ByteLen(size));
+            self.shared.size.store(disk.size().0, Ordering::Release);
+            resized
+        })
+    }
+
+    /// Oldest first.
     #[getter]
-    fn frozen(&self, py: Python<'_>) -> PyResult<Option<CheckpointRow>> {
-        let checkpoint = self.with(py, |disk| Ok(disk.frozen()))?;
-        Ok(checkpoint.map(|found| (found.id.map(|id| id.to_string()), found.file, found.leaf)))
+    fn checkpoints(&self, py: Python<'_>) -> PyResult<Vec<CheckpointRow>> {
+        let checkpoints = self.with(py, |disk| Ok(disk.checkpoints()))?;
+        let rows = checkpoints.into_iter().map(|checkpoint| {
+            let id = checkpoint.id.map(|id| id.to_string());
+            (id, checkpoint.file, checkpoint.leaf)
+        });
+        Ok(rows.collect())
     }
 
     fn seal(&self, py: Python<'_>) -> PyResult<String> {
@@ -250,7 +308,7 @@ impl TrackedDisk {
 
     #[getter]
     fn ids(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let ids = self.with(py, |disk| Ok(disk.ids()))?;
+        let ids = self.with(py, hypercbt_tracked::TrackedDisk::ids)?;
         Ok(ids.iter().map(ToString::to_string).collect())
     }
 
@@ -267,7 +325,7 @@ impl TrackedDisk {
         }
         Extent::new(DiskOffset(offset), ByteLen(length))
             .map(Some)
-            .ok_or_else(|| bounds::outside(offset, length, self.shared.size.0))
+            .ok_or_else(|| bounds::outside(offset, length, self.shared.disk_size().0))
     }
 }
 

@@ -1,13 +1,16 @@
 //! A tracked disk: opening and closing it, and its facts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hypercbt_extent::ByteLen;
 use hypercbt_file::FileSystem;
+use hypercbt_rct::Stamp;
 use hypercbt_vhdx::{Guid, Guids};
 
-use crate::leaf::{self, Leaf, Role};
+use crate::leaf::{self, Leaf};
+use crate::names::Names;
 use crate::stamps::Stamps;
 use crate::state::State;
 use crate::{Random, Result, TrackedOptions, Tracking, start};
@@ -19,19 +22,18 @@ use crate::{Random, Result, TrackedOptions, Tracking, start};
 #[derive(Debug)]
 pub struct TrackedDisk {
     pub(crate) files: Arc<dyn FileSystem>,
-    pub(crate) base: PathBuf,
+    pub(crate) names: Names,
     pub(crate) options: TrackedOptions,
-    pub(crate) stamps: Stamps,
-    size: ByteLen,
+    /// Only a resize changes it.
+    pub(crate) size: AtomicU64,
     sector_bytes: u32,
-    tracking: Tracking,
     random: Mutex<RandomSource>,
     /// Whoever reads or writes shares it; whoever changes which file is the leaf has it alone.
     state: RwLock<State>,
 }
 
 /// The random source, which has nothing to show.
-pub(crate) struct RandomSource(Random);
+struct RandomSource(Random);
 
 impl std::fmt::Debug for RandomSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -54,25 +56,24 @@ impl TrackedDisk {
         options: &TrackedOptions,
         mut random: Random,
     ) -> Result<Self> {
-        let found = leaf::find(&files, path, &options.disk)?;
+        let names = Names::of(path)?;
+        let found = leaf::find(&files, &names, &options.disk)?;
         let (tracker, tracking) = start::start(&files, path, &found.opening, options, random())?;
-        let stamps = Stamps::new(tracker, hypercbt_rct::Stamp(found.opening.stamp()));
-        let size = found.opening.size();
+        let stamps = Stamps::new(tracker, Stamp(found.opening.stamp()));
+        let size = AtomicU64::new(found.opening.size().0);
         let sector_bytes = found.opening.logical_sector_bytes();
         let leaf = found.begin(&stamps, &leaf::guids(&mut random))?;
-        let merging = leaf.role == Role::Merging;
+        let is_merging = leaf.place.is_merging;
         let disk = Self {
             files,
-            base: path.to_owned(),
+            names,
             options: options.clone(),
-            stamps,
             size,
             sector_bytes,
-            tracking,
             random: Mutex::new(RandomSource(random)),
-            state: RwLock::new(State::new(leaf)),
+            state: RwLock::new(State::new(leaf, stamps, tracking)),
         };
-        if merging {
+        if is_merging {
             disk.thaw()?;
         }
         Ok(disk)
@@ -80,7 +81,7 @@ impl TrackedDisk {
 
     /// The size of the virtual disk.
     pub fn size(&self) -> ByteLen {
-        self.size
+        ByteLen(self.size.load(Ordering::Acquire))
     }
 
     /// The sector that the guest addresses: writes are whole ones.
@@ -88,19 +89,22 @@ impl TrackedDisk {
         self.sector_bytes
     }
 
-    /// Whether the tracker knows what changed before the disk was opened.
-    pub fn tracking(&self) -> &Tracking {
-        &self.tracking
+    /// Whether the tracker knows what changed before the disk was opened; or, if that is later, before it was
+    /// reverted or resized.
+    pub fn tracking(&self) -> Tracking {
+        self.shared().tracking
     }
 
-    /// Closes the disk and its tracker cleanly. A checkpoint stays.
+    /// Closes the disk and its tracker cleanly. Checkpoints stay.
     pub fn close(self) -> Result<()> {
         let file_write = self.guid();
         let state = self.state.into_inner();
-        let leaf = state.unwrap_or_else(PoisonError::into_inner).take()?;
-        let last = leaf.announce_close(&self.stamps, file_write)?;
-        leaf.close(&self.stamps, file_write, last)?;
-        self.stamps.into_tracker().close(last)?;
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let leaf = state.take()?;
+        let stamps = state.take_stamps()?;
+        let last = leaf.announce_close(&stamps, file_write)?;
+        leaf.close(&stamps, file_write, last)?;
+        stamps.into_tracker().close(last)?;
         Ok(())
     }
 
@@ -113,18 +117,41 @@ impl TrackedDisk {
     }
 
     /// Opens whichever file is the leaf now.
-    pub(crate) fn attach(&self) -> Result<Leaf> {
-        let found = leaf::find(&self.files, &self.base, &self.options.disk)?;
-        found.begin(&self.stamps, &self.guids())
+    pub(crate) fn attach(&self, stamps: &Stamps) -> Result<Leaf> {
+        let found = leaf::find(&self.files, &self.names, &self.options.disk)?;
+        found.begin(stamps, &self.guids())
+    }
+
+    /// Opens whichever file is the leaf now, as if nobody had tracked it before: every id is lost.
+    ///
+    /// There is always a lock that keeps other processes out: the old tracker's, until the leaf has its own.
+    pub(crate) fn attach_anew(&self, state: &mut State, tracking: Tracking) -> Result<()> {
+        let found = leaf::find(&self.files, &self.names, &self.options.disk)?;
+        drop(state.take_stamps());
+        let session = self.random_bytes();
+        let base = self.names.base();
+        let tracker = start::anew(&self.files, base, &found.opening, &self.options, session)?;
+        let stamps = Stamps::new(tracker, Stamp(found.opening.stamp()));
+        let leaf = found.begin(&stamps, &self.guids())?;
+        state.put(leaf);
+        state.track(stamps, tracking);
+        Ok(())
+    }
+
+    fn random_bytes(&self) -> [u8; 16] {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        (random.0)()
     }
 
     pub(crate) fn guid(&self) -> Guid {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        leaf::guid(&mut random.0)
+        Guid::version_4(self.random_bytes())
     }
 
     pub(crate) fn guids(&self) -> Guids {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        leaf::guids(&mut random.0)
+        Guids {
+            file_write: self.guid(),
+            data_write: self.guid(),
+            log: self.guid(),
+        }
     }
 }

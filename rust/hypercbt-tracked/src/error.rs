@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hypercbt_rct::{Lost, RctId};
+use hypercbt_rct::RctId;
+
+use crate::Lost;
 
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,15 +51,30 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
-    /// The disk has a checkpoint already.
-    #[error("the disk is frozen already; its guest writes to {}", checkpoint.display())]
-    AlreadyFrozen {
-        /// The file that the guest writes to.
-        checkpoint: PathBuf,
+    /// The disk has as many checkpoints as it can have.
+    #[error("the disk has {limit} checkpoints already, and can have no more")]
+    TooManyCheckpoints {
+        /// How many it can have.
+        limit: usize,
     },
     /// The disk has no checkpoint.
     #[error("the disk is not frozen")]
     NotFrozen,
+    /// The disk has a checkpoint.
+    #[error("the disk has checkpoints")]
+    Frozen,
+    /// A merge failed half-way: the newest checkpoint is no more, and has to be thawed to its end.
+    #[error("{} was begun to be merged; thaw the disk first", layer.display())]
+    MergeUnfinished {
+        /// The file that the guest writes to.
+        layer: PathBuf,
+    },
+    /// A file of this name would be taken for one of the disk's own.
+    #[error("{} is a name that only files of the disk have", file.display())]
+    ReservedName {
+        /// The file.
+        file: PathBuf,
+    },
     /// While the disk was open somebody else wrote to a file of it.
     #[error("{} was written to by somebody else", file.display())]
     ChangedUnderneath {
@@ -95,6 +112,10 @@ pub enum Step {
     Freeze,
     /// The checkpoint was merged back.
     Thaw,
+    /// The disk went back to the checkpoint.
+    Discard,
+    /// The disk got another size.
+    Resize,
     /// The disk was closed.
     Close,
 }
@@ -104,6 +125,8 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Freeze => "frozen",
             Self::Thaw => "thawed",
+            Self::Discard => "reverted",
+            Self::Resize => "resized",
             Self::Close => "closed",
         })
     }

@@ -30,14 +30,14 @@ impl TrackedDisk {
         })?;
         let state = self.shared();
         let leaf = state.leaf()?;
-        leaf.change(&self.stamps, extent, |disk| disk.write_at(at, bytes))
+        leaf.change(state.stamps()?, extent, |disk| disk.write_at(at, bytes))
     }
 
     /// Makes `extent` read as zeros.
     pub fn zero(&self, extent: Extent) -> Result<()> {
         let state = self.shared();
         let leaf = state.leaf()?;
-        leaf.change(&self.stamps, extent, |disk| disk.zero(extent))
+        leaf.change(state.stamps()?, extent, |disk| disk.zero(extent))
     }
 
     /// Writes zeros, so that `extent` keeps its room in the file.
@@ -56,7 +56,7 @@ impl TrackedDisk {
     pub fn unmap(&self, extent: Extent) -> Result<()> {
         let state = self.shared();
         let leaf = state.leaf()?;
-        leaf.change(&self.stamps, extent, |disk| disk.unmap(extent))
+        leaf.change(state.stamps()?, extent, |disk| disk.unmap(extent))
     }
 
     /// All writes that returned before are durable when this returns. The tracker's marks are durable already.

@@ -7,87 +7,79 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hypercbt_extent::Extent;
 use hypercbt_file::{FileSystem, folder_of, step};
-use hypercbt_rct::{RctId, Stamp};
+use hypercbt_rct::Stamp;
 use hypercbt_vhdx::{Guid, Guids, OpenOptions, Opening, WritableVhdx};
 
+use crate::names::Names;
 use crate::options::Random;
 use crate::stamps::Stamps;
-use crate::{Error, Result, names};
+use crate::{Error, Result};
 
-/// What a leaf is to its disk.
+/// Where a leaf stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// The base: the disk is not frozen.
-    Base,
-    /// The file of a checkpoint; the id is known to the process that made it.
-    Checkpoint(Option<RctId>),
-    /// The file of a checkpoint that was begun to be merged: the base is no longer what it was when it was frozen.
-    Merging,
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    /// How many files of the disk are below it: so many checkpoints there are.
+    pub(crate) depth: usize,
+    /// It was begun to be merged: the file below is no longer what it was when it was frozen.
+    pub(crate) is_merging: bool,
 }
 
 /// A leaf that is locked, read and checked; nothing is written yet.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) opening: Opening,
-    pub(crate) role: Role,
-    path: PathBuf,
+    pub(crate) place: Place,
 }
 
 /// A leaf that is written to.
 #[derive(Debug)]
 pub(crate) struct Leaf {
     pub(crate) disk: WritableVhdx,
-    pub(crate) path: PathBuf,
-    pub(crate) role: Role,
+    pub(crate) place: Place,
     /// Whether the tracker has settled on the stamp that says that this session changed the content.
     changed: AtomicBool,
     /// Held by whoever may make the first change.
     first_change: Mutex<()>,
 }
 
-/// Finds which file of the disk is the leaf, and locks it.
+/// Finds which file of the disk is the leaf, the one that nothing is over, and locks it.
 ///
-/// The folder is synced first. A process that died may have made or removed the checkpoint's name without making
-/// that durable; what the guest is promised from now on relies on the name that is seen now.
+/// The folder is synced first. A process that died may have made or removed a layer's name without making
+/// that durable; what the guest is promised from now on relies on the names that are seen now.
 pub(crate) fn find(
     files: &Arc<dyn FileSystem>,
-    base: &Path,
+    names: &Names,
     options: &OpenOptions,
 ) -> Result<Found> {
-    let checkpoint = names::checkpoint_of(base)?;
-    let folder = folder_of(base);
+    let folder = folder_of(names.base());
     if !step::left_out("tracked.leaf.folder") {
         let synced = files.sync_folder(folder);
         synced.map_err(|source| files_error(folder, source))?;
     }
-    let is_frozen = match files.open_to_read(&checkpoint) {
-        Ok(_) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(source) => return Err(files_error(&checkpoint, source)),
+    let (mut depth, mut path) = (0, names.base());
+    // The highest: where one below it is missing, its reader says so.
+    for (layer, name) in names.layers() {
+        match files.open_to_read(name) {
+            Ok(_) => (depth, path) = (layer, name),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(files_error(name, source)),
+        }
+    }
+    let opening = Opening::new(Arc::clone(files), path, options)?;
+    let place = Place {
+        path: path.to_owned(),
+        depth,
+        is_merging: depth > 0 && opening.merge_begun(),
     };
-    let path = if is_frozen {
-        checkpoint
-    } else {
-        base.to_owned()
-    };
-    let opening = Opening::new(Arc::clone(files), &path, options)?;
-    let role = match (is_frozen, opening.merge_begun()) {
-        (false, _) => Role::Base,
-        (true, false) => Role::Checkpoint(None),
-        (true, true) => Role::Merging,
-    };
-    Ok(Found {
-        opening,
-        role,
-        path,
-    })
+    Ok(Found { opening, place })
 }
 
 impl Found {
     /// Begins a session: from now on the file is written to.
     pub(crate) fn begin(self, stamps: &Stamps, guids: &Guids) -> Result<Leaf> {
         let found = Stamp(self.opening.stamp());
-        stamps.check(&self.path, found)?;
+        stamps.check(&self.place.path, found)?;
         let begun = Stamp(self.opening.begun_stamp(guids));
         let is_late = step::left_out("tracked.begin.expect");
         if !is_late {
@@ -97,19 +89,14 @@ impl Found {
         if is_late {
             stamps.expect(begun)?;
         }
-        Leaf::new(disk, self.path, self.role, stamps)
+        Leaf::new(disk, self.place, stamps)
     }
 }
 
 impl Leaf {
     /// A session that was just begun, before its first change.
-    pub(crate) fn new(
-        disk: WritableVhdx,
-        path: PathBuf,
-        role: Role,
-        stamps: &Stamps,
-    ) -> Result<Self> {
-        stamps.settle(&path, Stamp(disk.stamp()))?;
+    pub(crate) fn new(disk: WritableVhdx, place: Place, stamps: &Stamps) -> Result<Self> {
+        stamps.settle(&place.path, Stamp(disk.stamp()))?;
         if !step::left_out("tracked.change.expect") {
             stamps.expect(Stamp(disk.coming_stamp()))?;
         }
@@ -117,8 +104,7 @@ impl Leaf {
             changed: AtomicBool::new(disk.stamp() == disk.coming_stamp()),
             first_change: Mutex::new(()),
             disk,
-            path,
-            role,
+            place,
         })
     }
 
@@ -166,7 +152,7 @@ impl Leaf {
             if step::left_out("tracked.change.expect") {
                 stamps.expect(Stamp(stamp))?;
             }
-            stamps.settle(&self.path, Stamp(stamp))?;
+            stamps.settle(&self.place.path, Stamp(stamp))?;
             self.changed.store(true, Ordering::Release);
         }
         done
@@ -187,7 +173,7 @@ impl Leaf {
         if step::left_out("tracked.close.expect") {
             stamps.expect(last)?;
         }
-        stamps.settle(&self.path, last)
+        stamps.settle(&self.place.path, last)
     }
 }
 

@@ -4,22 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hypercbt_file::FileSystem;
-use hypercbt_rct::{DiskIdentity, Lost, Stamp, Tracker};
+use hypercbt_rct::{DiskIdentity, Stamp, Tracker};
 use hypercbt_vhdx::Opening;
 
 use crate::options::TrackedOptions;
-use crate::{Error, Result};
-
-/// Whether the tracker knows what changed before the disk was opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tracking {
-    /// It does, for every id that is kept.
-    Continued,
-    /// The disk was not tracked before.
-    Started,
-    /// It does not, and started anew: every older id is refused.
-    Lost(Lost),
-}
+use crate::{Error, Lost, Result, Tracking};
 
 /// Opens the tracker beside `base`, or starts a new one where there is none or the old one cannot be believed.
 ///
@@ -32,32 +21,45 @@ pub(crate) fn start(
     options: &TrackedOptions,
     session: [u8; 16],
 ) -> Result<(Tracker, Tracking)> {
-    let identity = DiskIdentity {
-        disk_id: leaf.disk_id().0,
-        size: leaf.size(),
-    };
-    let found = Stamp(leaf.stamp());
     let opened = Tracker::open(
         Arc::clone(files),
         base,
-        &identity,
-        found,
+        &identity(leaf),
+        Stamp(leaf.stamp()),
         &options.tracker,
         session,
     );
     let tracking = match opened {
         Ok(tracker) => return Ok((tracker, Tracking::Continued)),
         Err(hypercbt_rct::Error::NotTracked) => Tracking::Started,
-        Err(hypercbt_rct::Error::TrackingLost { reason }) => Tracking::Lost(reason),
+        Err(hypercbt_rct::Error::TrackingLost { reason }) => Tracking::Lost(Lost::Found(reason)),
         Err(error) => return Err(Error::from(error)),
     };
-    let tracker = Tracker::create(
+    Ok((anew(files, base, leaf, options, session)?, tracking))
+}
+
+/// Starts a new tracker beside `base`, whose files replace those of ours that are there.
+pub(crate) fn anew(
+    files: &Arc<dyn FileSystem>,
+    base: &Path,
+    leaf: &Opening,
+    options: &TrackedOptions,
+    session: [u8; 16],
+) -> Result<Tracker> {
+    let created = Tracker::create(
         Arc::clone(files),
         base,
-        &identity,
-        found,
+        &identity(leaf),
+        Stamp(leaf.stamp()),
         &options.tracker,
         session,
-    )?;
-    Ok((tracker, tracking))
+    );
+    Ok(created?)
+}
+
+fn identity(leaf: &Opening) -> DiskIdentity {
+    DiskIdentity {
+        disk_id: leaf.disk_id().0,
+        size: leaf.size(),
+    }
 }

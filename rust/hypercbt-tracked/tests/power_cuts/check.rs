@@ -4,25 +4,26 @@ use std::path::Path;
 
 use hypercbt_extent::DiskOffset;
 use hypercbt_powercut::SimFiles;
-use hypercbt_tracked::{TrackedDisk, Tracking};
+use hypercbt_tracked::{Checkpoint, Error, TrackedDisk, Tracking};
 use hypercbt_vhdx::{OpenOptions, VirtualDisk};
 
-use crate::promises::{Promises, SECTORS, Values, value_of};
+use crate::promises::{Promises, SECTORS, Stack, Values, value_of};
 use crate::story::said;
-use crate::support::{BASE, SECTOR, open, scramble};
+use crate::support::{SECTOR, open, scramble};
 
 /// Starts the machine again and looks whether every promise that was made by `at` is kept.
 pub(crate) fn check(files: &SimFiles, promises: &Promises, at: usize) -> Result<(), String> {
     // No session of the story has this seed, and two recoveries in a row have different ones.
     let session = scramble(files.now().digest() as u64) | 1 << 63;
     let disk = open(files, session).map_err(said("open"))?;
-    if at >= promises.tracked && *disk.tracking() != Tracking::Continued {
+    let may_be_lost = at < promises.tracked || promises.is_reverting(at);
+    if disk.tracking() != Tracking::Continued && !may_be_lost {
         return Err(format!("tracking is {:?}", disk.tracking()));
     }
     let found = read_all(&disk)?;
     check_data(&found, promises, at)?;
     check_changes(&disk, &found, promises, at)?;
-    check_checkpoint(files, &disk, promises, at)
+    check_stack(files, &disk, promises, at)
 }
 
 fn read_all(disk: &TrackedDisk) -> Result<Values, String> {
@@ -54,9 +55,15 @@ fn check_changes(
 ) -> Result<(), String> {
     let kept = promises.sealed.iter();
     for sealed in kept.filter(|sealed| sealed.at <= at && at < sealed.forgotten) {
-        let changed = disk
-            .changes_since(&sealed.id)
-            .map_err(said("changes_since"))?;
+        let changed = match disk.changes_since(&sealed.id) {
+            Ok(changed) => changed,
+            Err(Error::TrackingLost { .. } | Error::UnknownId { .. })
+                if sealed.given_up <= at || promises.is_reverting(at) =>
+            {
+                continue;
+            }
+            Err(error) => return Err(said("changes_since")(error)),
+        };
         for (sector, (then, now)) in sealed.values.iter().zip(found).enumerate() {
             if then != now && !changed.contains(DiskOffset(SECTORS[sector])) {
                 let place = SECTORS[sector];
@@ -70,40 +77,37 @@ fn check_changes(
     Ok(())
 }
 
-fn check_checkpoint(
+/// The frozen files are those of a stack that may be there, and hold what they held.
+fn check_stack(
     files: &SimFiles,
     disk: &TrackedDisk,
     promises: &Promises,
     at: usize,
 ) -> Result<(), String> {
-    let mut freezes = promises.freezes.iter();
-    let freeze = freezes.rfind(|freeze| freeze.begun < at && at < freeze.thaw_ended);
-    let Some(freeze) = freeze else {
-        return match disk.frozen() {
-            Some(_) => Err("frozen, and nobody asked for it".into()),
-            None => Ok(()),
-        };
-    };
-    if disk.frozen().is_none() {
-        let must_be = freeze.ended <= at && at <= freeze.thaw_begun;
-        return if must_be {
-            Err("the checkpoint is lost".into())
-        } else {
-            Ok(())
-        };
+    let checkpoints = disk.checkpoints();
+    let read = |checkpoint: &Checkpoint| read_frozen(files, &checkpoint.file);
+    let found: Stack = checkpoints.iter().map(read).collect::<Result<_, _>>()?;
+    let allowed = promises.stacks(at);
+    if allowed.contains(&found) {
+        return Ok(());
     }
-    let base = VirtualDisk::open_in(files, Path::new(BASE), &OpenOptions::default());
-    let base = base.map_err(said("open the frozen file"))?;
-    for (place, expected) in SECTORS.iter().zip(&freeze.values) {
+    let depths: Vec<usize> = allowed.iter().map(Vec::len).collect();
+    Err(if depths.contains(&found.len()) {
+        format!("the frozen files hold {found:?}, and may hold {allowed:?}")
+    } else {
+        let depth = found.len();
+        format!("there are {depth} checkpoints, and there may be {depths:?}")
+    })
+}
+
+fn read_frozen(files: &SimFiles, file: &Path) -> Result<Values, String> {
+    let disk = VirtualDisk::open_in(files, file, &OpenOptions::default());
+    let disk = disk.map_err(said("open a frozen file"))?;
+    let read = |at: &u64| {
         let mut bytes = [0; SECTOR];
-        base.read_at(DiskOffset(*place), &mut bytes)
-            .map_err(said("read the frozen file"))?;
-        if value_of(&bytes) != Some(*expected) {
-            return Err(format!(
-                "{place} of the frozen file is not {expected}, but {:?}",
-                value_of(&bytes)
-            ));
-        }
-    }
-    Ok(())
+        disk.read_at(DiskOffset(*at), &mut bytes)
+            .map_err(said("read a frozen file"))?;
+        value_of(&bytes).ok_or_else(|| format!("{at} of a frozen file is torn"))
+    };
+    SECTORS.iter().map(read).collect()
 }

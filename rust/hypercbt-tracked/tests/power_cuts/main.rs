@@ -14,6 +14,8 @@
 mod support;
 
 mod check;
+mod deeds;
+mod guest;
 mod promises;
 mod story;
 
@@ -25,14 +27,17 @@ use hypercbt_file::step;
 use hypercbt_powercut::{Asked, Report, SimFiles, campaign_with_recoveries, steps_in};
 
 use check::check;
+use deeds::Deed;
 use story::Story;
 
 /// Each leaves out one step, or does it too late, and must be caught.
-const MUTANTS: [&str; 9] = [
+const MUTANTS: [&str; 11] = [
     "tracked.begin.expect",
     "tracked.change.expect",
     "tracked.change.mark_first",
     "tracked.close.expect",
+    "tracked.discard.at_once",
+    "tracked.discard.track_anew",
     "tracked.freeze.expect",
     "tracked.leaf.folder",
     "tracked.seal.flush",
@@ -42,9 +47,17 @@ const MUTANTS: [&str; 9] = [
 
 /// A mutant must be caught within so many states.
 const MUTANT_CUTS: u64 = 10_000;
-/// Opening a disk and freezing or thawing it takes fewer operations.
-const KILLS: usize = 100;
-/// A freeze syncs a folder fewer times.
+/// Opening a disk and freezing, thawing or reverting it takes fewer operations.
+const KILLS: usize = 150;
+/// What is done where a process is killed, or a name is not made durable; with how many checkpoints before.
+const DEEDS: [(usize, Deed); 5] = [
+    (0, Deed::Freeze),
+    (1, Deed::Freeze),
+    (1, Deed::Thaw),
+    (2, Deed::Thaw),
+    (1, Deed::Discard),
+];
+/// Each of them syncs a folder fewer times.
 const NAMES: u64 = 3;
 /// States of the machine on which a process was killed.
 const CUTS_OF_A_KILL: usize = 3;
@@ -99,10 +112,18 @@ fn a_process_may_be_killed_at_any_operation_and_names_need_not_stay() {
 /// A process is killed at each of its operations, or a name is not made durable, and then power goes. Returns how
 /// many states were looked at, and what was wrong with the last of them.
 fn tell_of_kills_and_names() -> Result<u64, (u64, String)> {
-    let kills = (1..=KILLS).flat_map(|kill| [(kill, false), (kill, true)]);
-    let kills = kills.map(|(kill, is_frozen)| Story::tell_of_a_kill(kill, is_frozen));
-    let kills = kills.map(|story| (story, CUTS_OF_A_KILL));
-    let names = (0..NAMES).map(|syncs| (Story::tell_of_a_name(syncs), usize::MAX));
+    let names = DEEDS.iter().flat_map(|(depth, deed)| {
+        let syncs = 0..NAMES;
+        syncs.map(|syncs| (Story::tell_of_a_name(syncs, *depth, *deed), usize::MAX))
+    });
+    let kills = DEEDS.iter().flat_map(|(depth, deed)| {
+        let stories = (1..=KILLS).map(|kill| Story::tell_of_a_kill(kill, *depth, *deed));
+        // A wrong story is told; one that was over before the kill is the last.
+        let is_killed = |story: &Result<Story, _>| story.as_ref().map_or(true, |s| s.was_killed);
+        stories
+            .take_while(is_killed)
+            .map(|story| (story, CUTS_OF_A_KILL))
+    });
     let mut cuts = 0;
     for (number, (story, most)) in names.chain(kills).enumerate() {
         let story = story.map_err(|why| (cuts, format!("story {number}: {why}")))?;

@@ -49,17 +49,27 @@ pub(crate) struct Sealed {
     pub(crate) at: usize,
     /// From here on nobody may ask for it.
     pub(crate) forgotten: usize,
+    /// From here on it is of a branch that was given up: it is refused, or its answer is right.
+    pub(crate) given_up: usize,
     pub(crate) values: Values,
 }
 
-/// A checkpoint.
+/// What the frozen files hold, oldest first.
+pub(crate) type Stack = Vec<Values>;
+
+/// A freeze or a thaw, which has been tried, or done: between the two moments there is the older stack or this one.
 #[derive(Debug, Clone)]
-pub(crate) struct Freeze {
+pub(crate) struct Turn {
     pub(crate) begun: usize,
     pub(crate) ended: usize,
-    pub(crate) thaw_begun: usize,
-    pub(crate) thaw_ended: usize,
-    pub(crate) values: Values,
+    pub(crate) stack: Stack,
+}
+
+/// A time in which the disk may go back to its newest checkpoint, and lose tracking.
+#[derive(Debug, Clone)]
+pub(crate) struct Revert {
+    pub(crate) begun: usize,
+    pub(crate) ended: usize,
 }
 
 /// A flush, or what flushes as well.
@@ -80,10 +90,29 @@ pub(crate) struct Promises {
     pub(crate) changes: Vec<Vec<Change>>,
     pub(crate) flushes: Vec<Flush>,
     pub(crate) sealed: Vec<Sealed>,
-    pub(crate) freezes: Vec<Freeze>,
+    pub(crate) turns: Vec<Turn>,
+    pub(crate) reverts: Vec<Revert>,
 }
 
 impl Promises {
+    /// The stacks that there may be after a cut: the last one that was settled, and all that were tried later.
+    pub(crate) fn stacks(&self, at: usize) -> Vec<Stack> {
+        let settled = self.turns.iter().rposition(|turn| turn.ended <= at);
+        let later = &self.turns[settled.map_or(0, |last| last + 1)..];
+        let last = settled.map_or_else(Stack::new, |last| self.turns[last].stack.clone());
+        let later = later.iter().filter(|turn| turn.begun < at);
+        [last]
+            .into_iter()
+            .chain(later.map(|turn| turn.stack.clone()))
+            .collect()
+    }
+
+    /// Whether the disk may be found to have gone back to its newest checkpoint, before its new tracker had started.
+    pub(crate) fn is_reverting(&self, at: usize) -> bool {
+        let mut reverts = self.reverts.iter();
+        reverts.any(|revert| revert.begun < at && at < revert.ended)
+    }
+
     /// The values that a sector may have after a cut: the last one that was flushed, and all that came later.
     pub(crate) fn allowed(&self, sector: usize, at: usize) -> Vec<Value> {
         let mut flushes = self.flushes.iter();

@@ -14,7 +14,13 @@ use hypercbt_vhdx::{Guid, NewKind, NewVhdx, OpenOptions, VhdxOptions, VirtualDis
 
 pub(crate) const FOLDER: &str = "/vms";
 pub(crate) const BASE: &str = "/vms/web01.vhdx";
-pub(crate) const CHECKPOINT: &str = "/vms/web01.avhdx";
+/// The files of its checkpoints, from the lowest on.
+pub(crate) const LAYERS: [&str; 3] = [
+    "/vms/web01_9B8F25FC-2323-DCE7-0674-09F50CE3C874.avhdx",
+    "/vms/web01_8A9DB107-2F73-11A5-65C8-20EDFC62AC10.avhdx",
+    "/vms/web01_F2C49F1E-2599-4BCA-906F-515AF8255245.avhdx",
+];
+pub(crate) const CHECKPOINT: &str = LAYERS[0];
 pub(crate) const RCT: &str = "/vms/web01.vhdx.rct";
 pub(crate) const MRT: &str = "/vms/web01.vhdx.mrt";
 

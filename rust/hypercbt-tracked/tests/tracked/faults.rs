@@ -64,7 +64,7 @@ fn check_after_cuts(
     for state in states {
         let files = SimFiles::from_state(&state);
         let disk = open(&files, 90).unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
-        assert_eq!(*disk.tracking(), Tracking::Continued, "{fault:?}");
+        assert_eq!(disk.tracking(), Tracking::Continued, "{fault:?}");
         let changed = disk.changes_since(id).unwrap();
         for at in PLACES {
             let mut bytes = [0; SECTOR];

@@ -15,4 +15,6 @@ mod checkpoint;
 mod faults;
 mod guest;
 mod refusals;
+mod revert;
+mod stack;
 mod threads;

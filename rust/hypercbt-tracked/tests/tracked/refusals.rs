@@ -75,7 +75,7 @@ fn a_file_that_takes_the_checkpoints_name_meanwhile_is_left_alone() {
     drop(disk);
     files.remove(Path::new(CHECKPOINT)).unwrap();
     let disk = open(&files, 2).unwrap();
-    assert_eq!(*disk.tracking(), Tracking::Continued);
+    assert_eq!(disk.tracking(), Tracking::Continued);
     assert_eq!(crate::support::read(&disk, 0), 1);
 }
 
