@@ -15,7 +15,7 @@ from hypercbt.lab.model.names import (
 )
 from hypercbt.lab.model.state import Checkpoint, Machine
 from hypercbt.lab.model.world import World
-from hypercbt.lab.wire.provider import Cim, Ref, Thing
+from hypercbt.lab.wire.provider import CIMV2, Cim, Ref, Thing
 
 Pairs: TypeAlias = Iterator[tuple[Ref, Ref, Mapping[str, Cim]]]
 """Both ends in the order of the roles, and what else the association says."""
@@ -48,6 +48,9 @@ class Associations:
             ),
             "Msvm_ReferencePointOfVirtualSystem": Association(both, self._points),
             "Msvm_SystemExportSettingData": Association(defines, self._exports),
+            "Win32_ComputerSystemProcessor": Association(
+                ("GroupComponent", "PartComponent"), self._processors
+            ),
             "Msvm_AffectedJobElement": Association(
                 ("AffectedElement", "AffectingElement"), self._affected
             ),
@@ -131,6 +134,10 @@ class Associations:
             keys = {"InstanceID": f"Microsoft:{machine.id}\\Export"}
             export = Ref("Msvm_VirtualSystemExportSettingData", keys)
             yield machine_ref(machine), export, {}
+
+    def _processors(self, _: Ref | None) -> Pairs:
+        system = Ref("Win32_ComputerSystem", {"Name": self._world.name}, CIMV2)
+        yield system, Ref("Win32_Processor", {"DeviceID": "CPU0"}, CIMV2), {}
 
     def _affected(self, source: Ref | None) -> Pairs:
         """Rows of jobs. That of what a job created comes last, and only when it is done (quirk Q2, [V*])."""

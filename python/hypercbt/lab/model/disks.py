@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
+from hypercbt.lab.model.hardware import CLASSES, hardware, owners
 from hypercbt.lab.model.names import (
     DRIVE,
     STORAGE,
     controller_id,
     drive_id,
     path_text,
-    place,
 )
 from hypercbt.lab.model.state import Checkpoint, Disk, Machine
 from hypercbt.lab.model.world import World
@@ -28,39 +28,23 @@ class Disks:
 
     def drives(self, equal: Mapping[str, Cim]) -> Iterator[Thing]:
         """`Msvm_ResourceAllocationSettingData`: controllers and drives."""
-        for machine, checkpoint in self._owners(equal):
+        for machine, checkpoint in owners(self._world, equal):
             yield from self._controllers(machine, checkpoint)
             yield from self._drives(machine, checkpoint)
 
     def storage(self, equal: Mapping[str, Cim]) -> Iterator[Thing]:
         """`Msvm_StorageAllocationSettingData`: what is in the drives."""
-        for machine, checkpoint in self._owners(equal):
+        for machine, checkpoint in owners(self._world, equal):
             yield from self._storage(machine, checkpoint)
 
     def components(
         self, machine: Machine, checkpoint: Checkpoint | None
     ) -> Iterator[Thing]:
         """All that belongs to these settings."""
+        yield from (hardware(machine, checkpoint, name) for name in CLASSES)
         yield from self._controllers(machine, checkpoint)
         yield from self._drives(machine, checkpoint)
         yield from self._storage(machine, checkpoint)
-
-    def _owners(
-        self, equal: Mapping[str, Cim]
-    ) -> Iterator[tuple[Machine, Checkpoint | None]]:
-        store = self._world.store
-        own = place(equal.get("InstanceID"))
-        if own is None:
-            for each in store:
-                yield each, None
-                yield from ((each, kept) for kept in each.checkpoints)
-            return
-        machine = store.machine(own.guid)
-        if machine is not None:
-            yield machine, None
-        found = store.checkpoint(own.guid)
-        if found is not None:
-            yield found
 
     def _controllers(
         self, machine: Machine, checkpoint: Checkpoint | None

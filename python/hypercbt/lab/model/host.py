@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
+from hypercbt.lab.model import hardware
 from hypercbt.lab.model.associations import Associations
 from hypercbt.lab.model.checkpoints import Checkpoints
 from hypercbt.lab.model.classes import CLASSES
@@ -149,6 +150,9 @@ class Model:
             yield from (self.jobs.thing(job) for job in self.jobs.all(class_name))
         elif class_name in self._associations.by_name:
             yield from self._associations.instances(class_name)
+        elif class_name in hardware.CLASSES:
+            for machine, kept in hardware.owners(self.world, equal):
+                yield hardware.hardware(machine, kept, class_name)
         elif class_name in NAMES:
             yield from self._services.instances(class_name)
         elif CLASSES[class_name].namespace == CIMV2:

@@ -39,6 +39,15 @@ def windows(world: World, class_name: str) -> Iterator[Thing]:
             "SystemType": "x64-based PC",
             "HypervisorPresent": True,
         },
+        "Win32_Processor": {
+            "DeviceID": "CPU0",
+            "Name": "hypercbt lab",
+            "Architecture": 9,
+            "AddressWidth": 64,
+            "MaxClockSpeed": 2000,
+            "NumberOfCores": 4,
+            "NumberOfLogicalProcessors": 8,
+        },
         "Win32_ComputerSystemProduct": {
             "IdentifyingNumber": "0000-0001",
             "Name": "lab",
@@ -47,5 +56,7 @@ def windows(world: World, class_name: str) -> Iterator[Thing]:
             "Version": "1",
         },
     }
-    if class_name in system:
+    if (
+        class_name in system
+    ):  # CIM_DataFile has no instances: nobody may look around here
         yield Thing(class_name, system[class_name])

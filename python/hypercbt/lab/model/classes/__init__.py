@@ -6,6 +6,7 @@ from types import MappingProxyType
 from hypercbt.lab.model.classes import (
     associations,
     checkpoints,
+    devices,
     disks,
     jobs,
     machines,
@@ -20,6 +21,7 @@ CLASSES: Mapping[str, CimClass] = MappingProxyType(
         for part in (
             associations,
             checkpoints,
+            devices,
             disks,
             jobs,
             machines,

@@ -2,12 +2,14 @@
 
 from hypercbt.lab.model.classes.declare import ELEMENT, cim_class
 
-_ALLOCATION = """
+ALLOCATION = """
     uint16 ResourceType; string OtherResourceType; string ResourceSubType; string PoolID; uint16 ConsumerVisibility
     string[] HostResource; string AllocationUnits; uint64 VirtualQuantity; uint64 Reservation; uint64 Limit
     uint32 Weight; boolean AutomaticAllocation; boolean AutomaticDeallocation; string Parent; string[] Connection
     string Address; uint16 MappingBehavior; string AddressOnParent; string VirtualQuantityUnits
 """
+"""`CIM_ResourceAllocationSettingData`."""
+
 _PARENTS = "CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement"
 
 CLASSES = (
@@ -15,7 +17,7 @@ CLASSES = (
         "Msvm_ResourceAllocationSettingData",
         "InstanceID",
         ELEMENT,
-        _ALLOCATION,
+        ALLOCATION,
         "string[] VirtualSystemIdentifiers",
         parents=_PARENTS,
     ),
@@ -23,7 +25,7 @@ CLASSES = (
         "Msvm_StorageAllocationSettingData",
         "InstanceID",
         ELEMENT,
-        _ALLOCATION,
+        ALLOCATION,
         """
         uint16 Access; string HostExtentName; uint16 HostExtentNameFormat; uint16 HostExtentNameNamespace
         uint64 HostExtentStartingAddress; uint64 HostResourceBlockSize; string OtherHostExtentNameFormat

@@ -7,6 +7,7 @@ from hypercbt.lab.model.classes.declare import (
     cim_class,
     method,
 )
+from hypercbt.lab.model.classes.disks import ALLOCATION
 
 _SETTINGS = "CIM_SettingData CIM_ManagedElement"
 
@@ -56,6 +57,28 @@ CLASSES = (
         string AdditionalRecoveryInformation; boolean EnableHibernation
         """,
         parents=f"CIM_VirtualSystemSettingData {_SETTINGS}",
+    ),
+    cim_class(
+        "Msvm_MemorySettingData",
+        "InstanceID",
+        ELEMENT,
+        ALLOCATION,
+        """
+        boolean DynamicMemoryEnabled; uint32 TargetMemoryBuffer; boolean IsVirtualized; boolean SwapFilesInUse
+        uint64 MaxMemoryBlocksPerNumaNode
+        """,
+        parents=f"CIM_ResourceAllocationSettingData {_SETTINGS}",
+    ),
+    cim_class(
+        "Msvm_ProcessorSettingData",
+        "InstanceID",
+        ELEMENT,
+        ALLOCATION,
+        """
+        boolean LimitCPUID; boolean LimitProcessorFeatures; uint64 MaxProcessorsPerNumaNode
+        uint64 MaxNumaNodesPerSocket
+        """,
+        parents=f"CIM_ResourceAllocationSettingData {_SETTINGS}",
     ),
     cim_class(
         "Msvm_SummaryInformation",

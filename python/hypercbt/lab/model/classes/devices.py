@@ -1,0 +1,178 @@
+"""Devices that a virtual machine here has not got, and clients ask for: the classes alone, as far as they declare them."""
+
+from hypercbt.lab.model.classes.declare import (
+    ELEMENT,
+    ENABLED,
+    STATUS,
+    cim_class,
+)
+from hypercbt.lab.model.classes.disks import ALLOCATION
+
+CLASSES = (
+    cim_class(
+        "Msvm_SerialPortSettingData",
+        "InstanceID",
+        ELEMENT,
+        ALLOCATION,
+        """
+        string[] VirtualSystemIdentifiers; boolean DebuggerMode
+        """,
+        parents="CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_SyntheticEthernetPortSettingData",
+        "InstanceID",
+        ELEMENT,
+        ALLOCATION,
+        """
+        uint16 DesiredVLANEndpointMode; string OtherEndpointMode; string[] VirtualSystemIdentifiers
+        boolean StaticMacAddress; boolean ClusterMonitored
+        """,
+        parents="CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_EthernetPortAllocationSettingData",
+        "InstanceID",
+        ELEMENT,
+        ALLOCATION,
+        """
+        uint16 DesiredVLANEndpointMode; string OtherEndpointMode; uint16 EnabledState; string[] RequiredFeatures
+        string[] RequiredFeatureHints; string TestReplicaPoolID; string TestReplicaSwitchName
+        """,
+        parents="CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_Keyboard",
+        "DeviceID",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
+        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
+        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
+        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
+        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; boolean IsLocked; string Layout
+        uint16 NumberOfFunctionKeys; uint16 Password; boolean UnicodeSupported
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_ShutdownComponent",
+        "DeviceID",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
+        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
+        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
+        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
+        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_DiskDrive",
+        "DeviceID",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
+        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
+        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
+        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
+        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; uint16[] Capabilities; string[] CapabilityDescriptions
+        string ErrorMethodology; string CompressionMethod; uint32 NumberOfMediaSupported; uint64 MaxMediaSize
+        uint64 DefaultBlockSize; uint64 MaxBlockSize; uint64 MinBlockSize; boolean NeedsCleaning
+        boolean MediaIsLocked; uint16 Security; datetime LastCleaned; uint64 MaxAccessTime
+        uint32 UncompressedDataRate; uint64 LoadTime; uint64 UnloadTime; uint64 MountCount; datetime TimeOfLastMount
+        uint64 TotalMountTime; string UnitsDescription; uint64 MaxUnitsBeforeCleaning; uint64 UnitsUsed
+        uint32 DriveNumber
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_VirtualEthernetSwitch",
+        "Name",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string CreationClassName; string PrimaryOwnerName; string PrimaryOwnerContact; string[] Roles
+        string NameFormat; string[] OtherIdentifyingInfo; string[] IdentifyingDescriptions; uint16[] Dedicated
+        string[] OtherDedicatedDescriptions; uint16 ResetCapability; uint16[] PowerManagementCapabilities
+        uint32 MaxVMQOffloads; uint32 MaxIOVOffloads
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_VirtualEthernetSwitchManagementService",
+        "Name",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string SystemCreationClassName; string SystemName; string CreationClassName; string PrimaryOwnerName
+        string PrimaryOwnerContact; string StartMode; boolean Started
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_SyntheticDisplayController",
+        "DeviceID",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
+        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
+        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; uint64 PowerOnHours
+        uint64 TotalPowerOnHours; string[] OtherIdentifyingInfo; string[] IdentifyingDescriptions
+        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; datetime TimeOfLastReset; uint16 ProtocolSupported
+        uint32 MaxNumberControlled; string ProtocolDescription; string VideoProcessor; uint16 VideoMemoryType
+        string OtherVideoMemoryType; uint32 NumberOfVideoPages; uint32 MaxMemorySupported
+        uint16[] AcceleratorCapabilities; string[] CapabilityDescriptions; string OtherVideoArchitecture
+        uint16 VideoArchitecture
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_S3DisplayController",
+        "DeviceID",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
+        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
+        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
+        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
+        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; datetime TimeOfLastReset; uint16 ProtocolSupported
+        uint32 MaxNumberControlled; string ProtocolDescription; string VideoProcessor; uint16 VideoMemoryType
+        string OtherVideoMemoryType; uint32 NumberOfVideoPages; uint32 MaxMemorySupported
+        uint16[] AcceleratorCapabilities; string[] CapabilityDescriptions; string OtherVideoArchitecture
+        uint16 VideoArchitecture
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+    cim_class(
+        "Msvm_VideoHead",
+        "DeviceID",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
+        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
+        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
+        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
+        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; uint32 CurrentBitsPerPixel
+        uint32 CurrentHorizontalResolution; uint32 CurrentVerticalResolution; uint32 MaxRefreshRate
+        uint32 MinRefreshRate; uint32 CurrentRefreshRate; uint16 CurrentScanMode; string OtherCurrentScanMode
+        uint32 CurrentNumberOfRows; uint32 CurrentNumberOfColumns; uint64 CurrentNumberOfColors
+        """,
+        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+    ),
+)
