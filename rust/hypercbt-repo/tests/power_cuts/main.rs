@@ -96,7 +96,8 @@ fn after_a_power_cut_what_was_committed_is_whole_and_the_next_run_works() {
 
 #[test]
 fn what_a_second_process_builds_on_a_killed_one_survives_a_power_cut() {
-    let Asked { distinct, seed } = Asked::from_env(1000);
+    let Asked { distinct, seed } = Asked::from_env(4000);
+    let distinct = distinct / AFTER_KILLS.len() as u64;
     for (number, killed) in AFTER_KILLS.into_iter().enumerate() {
         let report = look_after_kills(killed, seed, distinct);
         must_be_whole(&format!("killed {number}"), &report);
