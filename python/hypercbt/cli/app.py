@@ -23,6 +23,7 @@ from rich.text import Text
 from hypercbt import __version__
 from hypercbt.cli import (
     backup,
+    changes,
     demo,
     inspect,
     lab,
@@ -30,6 +31,7 @@ from hypercbt.cli import (
     repository,
     restore,
     serve,
+    vms,
 )
 from hypercbt.cli.outcome import (
     BROKEN_PIPE,
@@ -67,6 +69,8 @@ for command, name in (
     (repository.verify, "verify"),
     (points.delete, "delete"),
     (inspect.inspect, "inspect"),
+    (vms.vms, "vms"),
+    (changes.changes, "changes"),
     (demo.demo, "demo"),
 ):
     app.command(command, name=name)
