@@ -249,7 +249,7 @@ class LabHost(Closing):
     ) -> None:
         """Call this whenever disks have been frozen, with the file of each location, while the guest still waits.
 
-        So a test learns what a backup of this moment must hold.
+        So a test learns what a backup of this moment must hold. It may read disks and must not write to them.
         """
         self._when_frozen = callback
 
@@ -264,11 +264,11 @@ class LabHost(Closing):
         if not self._power_cuts:
             raise ValueError("say power_cuts=True when making the host")
         model, server = self.model, self.server
+        # Without the lock: a freeze or a merge that runs is cut in its middle.
+        model.world.dead = True
+        model.files.cut_power()
         if self._ticker is not None:
             self._ticker.stop()
-        with model.world.lock:
-            model.files.cut_power()
-            model.world.dead = True
         server.drop_connections()
         # In a thread of its own: the one that calls may be one that the server waits for.
         self._stopping = threading.Thread(target=server.close, daemon=True)
@@ -294,7 +294,8 @@ class LabHost(Closing):
             self._stopping.join()
             self._stopping = None
         self.server.close()
-        self.model.close()
+        if not self.model.world.dead:
+            self.model.close()
 
     def _frozen(self, machine: Machine, checkpoint: Checkpoint) -> None:
         if self._when_frozen is not None:

@@ -1,9 +1,7 @@
 """Lets things happen on a lab host when their time has come, also where nobody asks."""
 
 import threading
-from contextlib import suppress
 
-from hypercbt.errors import HypercbtError
 from hypercbt.lab.model.host import Model
 
 
@@ -37,5 +35,10 @@ class Ticker:
                 now = self._model.world.clock.now()
             seconds = None if due is None else max(0.0, (due - now).total_seconds())
             if not self._wake.wait(seconds) and not self._stopped:
-                with suppress(HypercbtError, OSError):
+                try:
                     self._model.settle()
+                except Exception:
+                    if (
+                        not self._model.world.dead
+                    ):  # else the power was cut in the middle of it
+                        raise

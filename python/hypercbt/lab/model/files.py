@@ -236,15 +236,23 @@ class Files:
             for place in [place for place in self._open if place[0] == machine.id]:
                 self._open.pop(place).close()
 
+    def open_all(self) -> None:
+        """Open what exists, as virtual machines that start with their host do: so it is known how far merges got."""
+        for machine in self._world.store:
+            if machine.made:
+                for disk in machine.disks:
+                    if disk.kind in ("vhdx", "vhd"):
+                        self.disk(machine, disk)
+
     def close_all(self) -> None:
         """Close all disks, cleanly."""
         while self._open:
             self._open.popitem()[1].close()
 
     def cut_power(self) -> None:
-        """Cut the power of all disks: what was not synced is gone."""
-        while self._open:
-            self._open.popitem()[1].cut_power()
+        """Cut the power of all disks: what was not synced is gone. Without the lock, so in the middle of anything."""
+        for opened in list(self._open.values()):
+            opened.cut_power()
 
     def _open_disk(self, disk: Disk) -> Open:
         if disk.kind == "vhd":

@@ -82,6 +82,7 @@ class Model:
             (CONCRETE, "GetErrorEx"): self.jobs.errors,
             (STORAGE, "GetErrorEx"): self.jobs.errors,
         }
+        self.files.open_all()
         for machine in world.store:  # what a stop of the host has interrupted
             self.merges.start(machine)
 

@@ -1,7 +1,6 @@
 """Merging in the background: what is left of a checkpoint that has gone goes back into the file below."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 
 from hypercbt.errors import HypercbtError
@@ -35,11 +34,19 @@ class Merges:
             # Its .avhdx stays, and the next checkpoint freezes that (quirk Q19, [V]: event 19100).
             machine.failing_merges -= 1
         else:
-            with suppress(HypercbtError, OSError):  # it is tried again with the next
-                for disk in _loose(machine):
-                    while _is_loose(machine, disk):
-                        self._files.thaw(machine, disk)
+            self._merge(machine)
         self._world.store.save(machine)
+
+    def _merge(self, machine: Machine) -> None:
+        try:
+            for disk in _loose(machine):
+                while _is_loose(machine, disk):
+                    self._files.thaw(machine, disk)
+        except (HypercbtError, OSError):
+            pass  # the .avhdx stays, and the next merge takes it along
+        except ValueError:
+            if not self._world.dead:  # else the power was cut in the middle of it
+                raise
 
 
 def _loose(machine: Machine) -> Iterator[Disk]:

@@ -33,8 +33,6 @@ class Quirks:
     """`ModifySystemSettings` starts a job instead of answering 0; both are documented [V]."""
     clean_up_by_job: bool = True
     """`DestroyReferencePoint` and `DestroySnapshot` start a job instead of answering 0; both are documented [V]."""
-    resulting_given: bool = False
-    """Out parameters like `ResultingSnapshot` are filled in. A real host left it empty with 4096 [V*]."""
     affected_rows_of_others: bool = True
     """`Msvm_AffectedJobElement` has rows of other jobs, and rows of effect 0 before the one of effect 5 [V*]."""
 
