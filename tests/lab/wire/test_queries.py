@@ -42,6 +42,13 @@ SECOND = "web<02> & \\ 'b'"
         ("InstallDate IS NOT NULL", ["web01", SECOND]),
         ("InstallDate > '2026-10-08T15:15:36Z'", ["web01", SECOND]),
         ("InstallDate > '20261009000000.000000+000'", []),
+        ("Name != __SERVER", ["web01", SECOND]),
+        ("Name = __server", [HOST]),
+        (
+            "__CLASS = 'msvm_computersystem' AND EnabledState = EnabledState",
+            [HOST, "web01", SECOND],
+        ),
+        (r"__NAMESPACE = 'root\\virtualization\\v2' AND Name = ElementName", [HOST]),
         ("InstallDate <> '1601-01-01T00:00:00Z'", ["web01", SECOND]),
     ],
 )
@@ -66,6 +73,9 @@ def test_a_condition_finds(condition: str, found: list[str]) -> None:
         f"{FROM} EnabledState = 'two'",
         f"{FROM} EnabledState = 70000",
         f"{FROM} EnabledState LIKE '2'",
+        f"{FROM} EnabledState = Name",
+        f"{FROM} Name = Nothing",
+        f"{FROM} Name = OperationalStatus",
         f"{FROM} OperationalStatus = 2",
         rf"{FROM} Name = 'C:\VMs'",
         "SELECT * FROM Msvm_HostedDependency WHERE Antecedent > 'X.A=1'",

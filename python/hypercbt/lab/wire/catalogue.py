@@ -15,9 +15,11 @@ class Catalogue:
 
     Args:
         provider: Whose they are.
+        server: The host's name, as queries know it.
     """
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, server: str) -> None:
+        self._server = server
         self._provider = provider
         self.classes: Mapping[str, CimClass] = provider.classes()
         self._spelled = {name.casefold(): name for name in self.classes}
@@ -78,7 +80,7 @@ class Catalogue:
             known = self.classes[name]
             for asked in query.properties or ():
                 property_name(asked, known)
-            matches = compiled(query.where, known)
+            matches = compiled(query.where, known, self._server)
             equal = equalities(query.where, known)
             for thing in self._provider.instances(name, equal):
                 if matches(thing):

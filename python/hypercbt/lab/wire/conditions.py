@@ -14,6 +14,7 @@ from hypercbt.lab.wire.wql import (
     Condition,
     Literal,
     Not,
+    Property,
     object_path,
 )
 
@@ -27,10 +28,16 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 Matches = Callable[[Thing], bool]
+Read = Callable[[Thing], Cim]
 
 
-def compiled(condition: Condition | None, known: CimClass) -> Matches:
+def compiled(condition: Condition | None, known: CimClass, server: str) -> Matches:
     """Return what tells whether an instance of a class is meant.
+
+    Args:
+        condition: The WHERE; None: all are.
+        known: The class.
+        server: What `__SERVER` is: the host's name.
 
     Raises:
         BadQueryError: The class has no such property, or it cannot be compared so.
@@ -38,11 +45,11 @@ def compiled(condition: Condition | None, known: CimClass) -> Matches:
     if condition is None:
         return lambda _: True
     if isinstance(condition, Compare):
-        return _comparison(condition, known)
+        return _comparison(condition, known, server)
     if isinstance(condition, Not):
-        inside = compiled(condition.part, known)
+        inside = compiled(condition.part, known, server)
         return lambda thing: not inside(thing)
-    parts = [compiled(part, known) for part in condition.parts]
+    parts = [compiled(part, known, server) for part in condition.parts]
     if isinstance(condition, Both):
         return lambda thing: all(part(thing) for part in parts)
     return lambda thing: any(part(thing) for part in parts)
@@ -55,10 +62,12 @@ def equalities(condition: Condition | None, known: CimClass) -> dict[str, Cim]:
         for part in condition.parts:
             found.update(equalities(part, known))
         return found
-    if isinstance(condition, Compare) and condition.operator == "=":
-        name = property_name(condition.property, known)
-        return {name: _typed(condition.value, known.properties[name])}
-    return {}
+    if not isinstance(condition, Compare) or condition.operator != "=":
+        return {}
+    if isinstance(condition.value, Property) or condition.property.startswith("__"):
+        return {}
+    name = property_name(condition.property, known)
+    return {name: _typed(condition.value, known.properties[name])}
 
 
 def property_name(name: str, known: CimClass) -> str:
@@ -73,30 +82,57 @@ def property_name(name: str, known: CimClass) -> str:
     raise BadQueryError(f"{known.name} has no property {name}")
 
 
-def _comparison(condition: Compare, known: CimClass) -> Matches:
-    name = property_name(condition.property, known)
-    declared = known.properties[name]
+def _operand(name: str, known: CimClass, server: str) -> tuple[Declared, Read]:
+    """Return what a name stands for: a property of the class, or one that every object has."""
+    system = {
+        "__SERVER": server,
+        "__CLASS": known.name,
+        "__NAMESPACE": known.namespace.replace("/", "\\"),
+    }.get(name.upper())
+    if system is not None:
+        return Declared(Type.STRING), lambda _: system
+    spelled = property_name(name, known)
+    return known.properties[spelled], lambda thing: thing.values.get(spelled)
+
+
+def _comparison(condition: Compare, known: CimClass, server: str) -> Matches:
+    name = condition.property
+    declared, read = _operand(name, known, server)
     if condition.operator in ("is", "is not"):
         wanted = condition.operator == "is"
-        return lambda thing: (thing.values.get(name) is None) == wanted
+        return lambda thing: (read(thing) is None) == wanted
     if declared.array or declared.type is Type.OBJECT:
         raise BadQueryError(f"{name} cannot be compared")
     if condition.operator == "like":
         if declared.type is not Type.STRING:
             raise BadQueryError(f"{name} is no text")
         pattern = Pattern(str(condition.value))
-        return lambda thing: pattern.matches(thing.values.get(name))
-    literal = _comparable(_typed(condition.value, declared))
+        return lambda thing: pattern.matches(read(thing))
     operator = _OPERATORS[condition.operator]
-    if isinstance(literal, Ref) and condition.operator not in ("=", "<>"):
+    if isinstance(condition.value, Property):
+        other, read_other = _operand(condition.value.name, known, server)
+        if other.type is not declared.type or other.array:
+            raise BadQueryError(f"{name} and {condition.value.name} are not alike")
+        return _both_known(read, operator, read_other)
+    literal = _typed(condition.value, declared)
+    if not isinstance(literal, Ref):
+        return _both_known(read, operator, lambda _: literal)
+    if condition.operator not in ("=", "<>"):
         raise BadQueryError(f"{name} cannot be compared")
-    if isinstance(literal, Ref):
-        wanted = condition.operator == "="
-        return lambda thing: same(thing.values.get(name), literal) == wanted
+    equal = condition.operator == "="
+    return lambda thing: same(read(thing), literal) == equal
+
+
+def _both_known(
+    read: Read, operator: Callable[[Any, Any], bool], other: Read
+) -> Matches:
+    """Compare two values, neither of which may be null."""
 
     def matches(thing: Thing) -> bool:
-        value = thing.values.get(name)
-        return value is not None and operator(_comparable(value), literal)
+        mine, theirs = read(thing), other(thing)
+        if mine is None or theirs is None:
+            return False
+        return operator(_comparable(mine), _comparable(theirs))
 
     return matches
 

@@ -59,7 +59,7 @@ class Dispatcher:
     def __init__(self, provider: Provider, options: WireOptions) -> None:
         self._provider = provider
         self._options = options
-        self._catalogue = Catalogue(provider)
+        self._catalogue = Catalogue(provider, options.host_name)
         self._renderer = Renderer(
             self._catalogue.classes,
             empty_array_is_nil=options.empty_array_is_nil,

@@ -33,6 +33,13 @@ class BadQueryError(ValueError):
     """Not a query, or not one that is understood here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property where a value stands: libvirt tells the host by `Name = __SERVER` [V]."""
+
+    name: str
+
+
 Literal: TypeAlias = str | int | bool | None
 
 
@@ -42,7 +49,7 @@ class Compare:
 
     property: str
     operator: str
-    value: Literal
+    value: Literal | Property
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +217,7 @@ class _Reader:
             raise BadQueryError(f"not a comparison: {operator!r}")
         return Compare(name, operator.replace("!=", "<>"), self._literal())
 
-    def _literal(self) -> Literal:
+    def _literal(self) -> Literal | Property:
         kind, text = self._next()
         if kind == "text":
             return _unquoted(text)
@@ -218,6 +225,8 @@ class _Reader:
             return int(text)
         if kind == "word" and text.upper() in ("TRUE", "FALSE"):
             return text.upper() == "TRUE"
+        if kind == "word":
+            return Property(text)
         raise BadQueryError(f"a value expected, not {text!r}")
 
     def related(self, namespace: str, *, references: bool) -> Related:
