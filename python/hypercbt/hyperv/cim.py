@@ -15,8 +15,6 @@ from hypercbt.hyperv.classes import CLASSES, Declared, Type
 from hypercbt.hyperv.markup import TYPE, escape, is_nil, local, text_of
 from hypercbt.hyperv.values import Instance, Reference, Value
 
-_DEPTH = 8
-"""How deep element trees may hold each other."""
 _FRAGMENT = "XmlFragment"
 
 
@@ -30,7 +28,10 @@ def decode_instance(element: Element, class_name: str) -> Instance:
     Raises:
         HostReplyError: A value is not what its type says.
     """
-    return _instance(element, class_name, _DEPTH)
+    name = local(element.tag)
+    if name == _FRAGMENT:
+        name = class_name
+    return Instance(name, _properties(element, name, class_name))
 
 
 def decode_parameters(
@@ -41,7 +42,7 @@ def decode_parameters(
     Raises:
         HostReplyError: A value is not what its type says.
     """
-    return _children(element, kinds, _DEPTH)
+    return _children(element, kinds)
 
 
 def encode_parameter(name: str, value: Value, kind: Declared) -> str:
@@ -63,21 +64,15 @@ def encode_parameter(name: str, value: Value, kind: Declared) -> str:
     )
 
 
-def _instance(element: Element, asked: str, depth: int) -> Instance:
-    if depth == 0:
-        message = "the host's answer has instances in instances in instances"
-        raise HostReplyError(message)
-    name = local(element.tag)
-    if name == _FRAGMENT:
-        name = asked
-    known = CLASSES.get(name) or CLASSES.get(asked)
-    properties = _children(element, known.properties if known else {}, depth)
-    return Instance(name, properties)
+def _properties(element: Element, *class_names: str) -> dict[str, Value]:
+    """Return the properties by the first of these classes that is declared."""
+    for name in class_names:
+        if name in CLASSES:
+            return _children(element, CLASSES[name].properties)
+    return {}
 
 
-def _children(
-    element: Element, kinds: Mapping[str, Declared], depth: int
-) -> dict[str, Value]:
+def _children(element: Element, kinds: Mapping[str, Declared]) -> dict[str, Value]:
     groups: dict[str, list[Element]] = {}
     for entry in element:
         groups.setdefault(entry.tag, []).append(entry)
@@ -88,19 +83,19 @@ def _children(
         if kind is None:
             continue
         if kind.array:
-            values[name] = _array(name, entries, kind, depth)
+            values[name] = _array(name, entries, kind)
         elif len(entries) > 1:
             message = (
                 f"the host's answer has {name} {len(entries)} times, and it is no array"
             )
             raise HostReplyError(message)
         else:
-            values[name] = _value(name, entries[0], kind, depth)
+            values[name] = _value(name, entries[0], kind)
     return values
 
 
 def _array(
-    name: str, entries: list[Element], kind: Declared, depth: int
+    name: str, entries: list[Element], kind: Declared
 ) -> tuple[Value, ...] | None:
     if len(entries) == 1 and is_nil(entries[0]):
         return None
@@ -110,17 +105,17 @@ def _array(
         texts = [entry.text or "" for entry in entries if not entry.attrib]
         if len(texts) == len(entries):
             return scalars.decode_integers(name, texts, kind.type)
-    return tuple(_value(name, entry, kind, depth) for entry in entries)
+    return tuple(_value(name, entry, kind) for entry in entries)
 
 
-def _value(name: str, entry: Element, kind: Declared, depth: int) -> Value:
+def _value(name: str, entry: Element, kind: Declared) -> Value:
     if is_nil(entry):
         return None
     if kind.type is Type.REFERENCE:
         return references.decode(entry) if len(entry) or entry.text else None
     if kind.type is Type.OBJECT:
         spelled = local(entry.get(TYPE, "").replace(":", "}")).removesuffix("_Type")
-        return _instance(entry, spelled, depth - 1)
+        return Instance(spelled, _properties(entry, spelled))
     text = entry.text or ""
     if kind.type is Type.DATETIME:
         inner = entry[0].text or "" if len(entry) else text

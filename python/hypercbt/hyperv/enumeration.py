@@ -157,10 +157,10 @@ class Enumeration:
             raise _BeginAgainError(error) from error
         if isinstance(answer, Fault):
             self._smaller_pages(answer, source)
-            error = error_of(answer, source.what)
+            refusal = error_of(answer, source.what)
             if answer.context_gone or answer.timed_out:
-                raise _BeginAgainError(error)
-            raise error
+                raise _BeginAgainError(refusal)
+            raise refusal
         return page_of(answer, source.what)
 
     def _smaller_pages(self, fault: Fault, source: Source) -> None:

@@ -42,6 +42,7 @@ from hypercbt.hyperv.connection import (
 from hypercbt.hyperv.conversation import Channel, Conversation
 from hypercbt.hyperv.credentials import Credentials
 from hypercbt.hyperv.envelope import Request
+from hypercbt.hyperv.transcript import Recorder
 
 Method = Literal[
     "auto", "ntlm", "kerberos", "certificate", "basic", "credssp", "negotiate"
@@ -94,7 +95,7 @@ class WsmanSession(Conversation):
             address, method, credentials, ca=ca, verify=verify, seconds=timeout_seconds
         )
         if record is not None:
-            raise NotImplementedError  # comes with transcript.py
+            channel = Recorder(channel, record)
         return cls(host, channel, timeout_seconds=timeout_seconds)
 
 
