@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypercbt import _native
-from hypercbt.lab.model.files import Open
+from hypercbt.lab.model.files import Files, Open
 from hypercbt.lab.model.guest import Guest
 from hypercbt.lab.model.images import Tracking
 from hypercbt.lab.model.state import (
@@ -266,7 +266,7 @@ class LabDisk:
         Raises:
             TypeError: It is of a kind that is not tracked.
         """
-        opened = self._open()
+        _, opened = self._open()
         if isinstance(opened, VhdFile):
             raise TypeError("a VHD file is not tracked")
         return opened
@@ -274,7 +274,7 @@ class LabDisk:
     def write(self, offset: int, data: bytes) -> None:
         """Write as the guest does; it waits where the disks are being frozen."""
         while True:
-            files, opened = self.vm.host.model.files, self._open()
+            files, opened = self._open()
             with files.gate(self.vm.machine):
                 if files.has(
                     opened
@@ -284,12 +284,12 @@ class LabDisk:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read as the guest does."""
-        return self._open().read_at(offset, length)
+        return self._open()[1].read_at(offset, length)
 
     def flush(self) -> None:
         """Make what was written durable."""
         while True:
-            files, opened = self.vm.host.model.files, self._open()
+            files, opened = self._open()
             with files.gate(self.vm.machine):
                 if files.has(opened):
                     opened.flush()
@@ -319,8 +319,13 @@ class LabDisk:
     def _tracking(self) -> Tracking:
         return self.vm.host.model.images.tracking_of(self.vm.machine, self.state)
 
-    def _open(self) -> Open:
-        return self.vm.host.model.files.disk(self.vm.machine, self.state)
+    def _open(self) -> tuple[Files, Open]:
+        while True:
+            host = self.vm.host
+            with host.model.world.lock:
+                if host is self.vm.host:  # else it has just been handed over
+                    files = host.model.files
+                    return files, files.disk(self.vm.machine, self.state)
 
     def __repr__(self) -> str:
         return f"<LabDisk {self.location} of {self.vm.name}>"
