@@ -1,5 +1,6 @@
 //! A disk, a clock and a repository in memory, and the model that they are held against.
 
+mod chain;
 mod disk;
 
 use std::{
@@ -13,9 +14,9 @@ use std::{
 };
 
 use hypercbt_engine::{
-    AuditPolicy, BackupOutcome, BackupRequest, Clock, DiskFormat, Error, Observer, PointDiskReader,
-    RestoreRequest, RestoreStats, Silent, Target, VerifyReport, VerifyRequest, VerifyScope, Wanted,
-    backup, restore, verify,
+    AuditPolicy, BackupOutcome, BackupRequest, Clock, DiskFormat, DiskRequest, Error,
+    MachineOptions, MachineRun, Observer, PointDiskReader, RestoreRequest, RestoreStats, Silent,
+    Target, VerifyReport, VerifyRequest, VerifyScope, Wanted, backup, restore, verify,
 };
 use hypercbt_extent::Extents;
 use hypercbt_repo::{
@@ -24,6 +25,7 @@ use hypercbt_repo::{
 };
 use hypercbt_vhdx::{Guid, VirtualDisk};
 
+pub(crate) use chain::Chain;
 pub(crate) use disk::{FakeDisk, File, changes, chunks, extent, noise};
 
 /// The smallest chunk that a repository may have.
@@ -170,6 +172,70 @@ impl Lab {
         outcome.point
     }
 
+    /// Begins a run over the machine `vm:1`, on these bases and its newest point.
+    pub(crate) fn begin(&mut self, bases: &[PointId]) -> MachineRun<FakeClock> {
+        self.begin_as("vm:1", bases).unwrap()
+    }
+
+    pub(crate) fn begin_as(
+        &mut self,
+        machine: &str,
+        bases: &[PointId],
+    ) -> Result<MachineRun<FakeClock>, Error> {
+        let options = MachineOptions {
+            run: self.id(),
+            created: Timestamp(self.now),
+            machine: machine.to_owned(),
+            name: "web01".to_owned(),
+            bases: bases.to_vec(),
+            owner: Some("here 1 2".to_owned()),
+            vm: None,
+            level: 1,
+            pack_bytes: self.pack_bytes,
+        };
+        MachineRun::begin(&self.repository, options, FakeClock::default())
+    }
+
+    /// The request of a disk of a machine that hangs at `location`; the file that its guest writes to is disk.vhdx.
+    pub(crate) fn of_machine<'a>(
+        &self,
+        disk: &'a VirtualDisk,
+        location: &str,
+        wanted: Wanted,
+    ) -> DiskRequest<'a> {
+        DiskRequest {
+            disk,
+            name: format!("disk at {location}"),
+            location: Some(location.to_owned()),
+            wanted,
+            fallback_reason: None,
+            sealed_in: Some("disk.vhdx".to_owned()),
+            audit: self.audit,
+            seed: self.seed,
+            workers: NonZeroUsize::new(self.workers),
+        }
+    }
+
+    /// A run over the machine's only disk, and its point.
+    pub(crate) fn one_disk(
+        &mut self,
+        disk: &VirtualDisk,
+        wanted: Wanted,
+        change: impl FnOnce(&mut DiskRequest<'_>),
+    ) -> RestorePoint {
+        let bases = match &wanted {
+            Wanted::Rct { base, .. } => vec![*base],
+            _ => Vec::new(),
+        };
+        let mut request = self.of_machine(disk, "SCSI 0:0", wanted);
+        change(&mut request);
+        let mut run = self.begin(&bases);
+        run.backup_disk(&request, &mut Silent).unwrap();
+        let point = run.commit(Some("crash")).unwrap();
+        assert!(run.close().is_none());
+        point
+    }
+
     pub(crate) fn full(&mut self, disk: &FakeDisk) -> RestorePoint {
         self.backup(disk, Wanted::Full)
     }
@@ -189,7 +255,11 @@ impl Lab {
 
     /// All bytes of the point's disk, read in one go.
     pub(crate) fn content(&self, point: &RestorePoint) -> Result<Vec<u8>, Error> {
-        let reader = PointDiskReader::open(&self.repository, point, 0)?;
+        self.content_of(point, 0)
+    }
+
+    pub(crate) fn content_of(&self, point: &RestorePoint, index: u32) -> Result<Vec<u8>, Error> {
+        let reader = PointDiskReader::open(&self.repository, point, index)?;
         let mut bytes = vec![0xEE; reader.size() as usize];
         reader.read_at(0, &mut bytes)?;
         Ok(bytes)
@@ -315,6 +385,11 @@ impl Lab {
 
 pub(crate) fn list(changes: Extents, since: PointId) -> Wanted {
     Wanted::List { changes, since }
+}
+
+pub(crate) fn rct(changes: Extents, base: &RestorePoint) -> Wanted {
+    let base = base.id;
+    Wanted::Rct { changes, base }
 }
 
 pub(crate) fn target(path: &std::path::Path, format: DiskFormat) -> Target {
