@@ -47,12 +47,12 @@ class BoundedAdapter(HTTPAdapter):
 
     Attributes:
         sealed: There are keys: no new connection, and no answer in the clear.
-        connecting: The last thing tried was to connect, so nothing was sent.
+        sent: A request was handed to an open connection since this was last set to False.
     """
 
     def __init__(self, *, read_seconds: float) -> None:
         self.sealed = False
-        self.connecting = False
+        self.sent = False
         self._read_seconds = read_seconds
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
@@ -65,13 +65,13 @@ class BoundedAdapter(HTTPAdapter):
             def connect(self) -> None:
                 adapter.begin_connecting()
                 super().connect()
-                adapter.connecting = False
+                adapter.sent = True
 
         class Secure(HTTPSConnection):
             def connect(self) -> None:
                 adapter.begin_connecting()
                 super().connect()
-                adapter.connecting = False
+                adapter.sent = True
 
         class PlainPool(HTTPConnectionPool):
             ConnectionCls = Plain
@@ -90,7 +90,7 @@ class BoundedAdapter(HTTPAdapter):
         Raises:
             StaleKeysError: There are keys, which belong to another one.
         """
-        self.connecting = True
+        self.sent = False
         if self.sealed:
             raise StaleKeysError
 
@@ -105,7 +105,7 @@ class BoundedAdapter(HTTPAdapter):
     ) -> requests.Response:
         """Send a request, and let through what can be an answer."""
         del timeout, proxies  # ours, and none
-        self.connecting = False
+        self.sent = True
         response = super().send(
             request,
             stream=stream,

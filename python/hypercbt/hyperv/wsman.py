@@ -236,16 +236,15 @@ class _WinrmChannel:
         self._adapter.sealed = self._transport.encryption is not None
         try:
             self._transport.build_session()
-        except (
-            Exception
-        ) as error:  # pywinrm, requests, spnego, GSSAPI: each has its own
+        except Exception as error:
+            # pywinrm, requests, spnego and GSSAPI each have errors of their own, and raise others' too.
             self._refuse(error, sent=False)
         if not self._address.tls and self._transport.encryption is None:
             message = f"messages to {self._address.host} cannot be sealed"
             raise HostAuthenticationError(message)
 
     def _exchange(self, request: Request) -> bytes:
-        self._adapter.connecting = False
+        self._adapter.sent = False
         try:
             return self._transport.send_message(request.text)
         except WinRMTransportError as error:  # HTTP 400 or 500, and with that a fault
@@ -253,7 +252,7 @@ class _WinrmChannel:
         except StaleKeysError:
             raise
         except Exception as error:
-            self._refuse(error, sent=not self._adapter.connecting)
+            self._refuse(error, sent=self._adapter.sent)
 
     def _reset(self) -> None:
         """Drop the connection and the keys that belong to it."""
@@ -293,6 +292,10 @@ class _WinrmChannel:
                 raise LostReplyError(message) from error
             raise HostUnreachableError(message) from error
         why = str(error) or type(error).__name__
+        if isinstance(
+            error, AttributeError | KeyError
+        ):  # there are no keys to seal with
+            why = "it never asked"
         message = f"cannot prove to {host} who asks, by {self._method}: {why}"
         raise HostAuthenticationError(message) from error
 
