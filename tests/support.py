@@ -45,6 +45,9 @@ def disk_document(index: int = 0, **changed: object) -> dict[str, Any]:
         "logical_sector_bytes": 512,
         "physical_sector_bytes": 512,
         "block_bytes": None,
+        "location": None,
+        "sealed_in": None,
+        "layer_extents": [],
         "root": None,
         "method": "full",
         "fallback_reason": None,
@@ -64,7 +67,9 @@ def point_document(id: str = POINT_ID, **changed: object) -> dict[str, Any]:
         "name": "web01",
         "created": CREATED,
         "elapsed_micros": 1_500_000,
+        "consistency": None,
         "disks": [disk_document()],
+        "files": [],
         **changed,
     }
 

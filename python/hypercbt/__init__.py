@@ -5,6 +5,7 @@ from hypercbt._native import ChunkIndex, Extents, __version__, chunk_ids
 from hypercbt.api import backup_disk
 from hypercbt.disk_file import DiskFile
 from hypercbt.errors import HypercbtError
+from hypercbt.hyperv.host import Host
 from hypercbt.models import (
     BackupStats,
     DamagedRecord,
@@ -17,6 +18,7 @@ from hypercbt.models import (
     VerifyReport,
     asdict,
 )
+from hypercbt.point_file import PointFile
 from hypercbt.points import PointDisk, RestorePoint
 from hypercbt.repository import Repository
 from hypercbt.serve import NbdServer, ServeFailure, ServeReport
@@ -31,10 +33,12 @@ __all__ = [
     "DiskFile",
     "DiskStats",
     "Extents",
+    "Host",
     "HypercbtError",
     "Inspection",
     "NbdServer",
     "PointDisk",
+    "PointFile",
     "Repository",
     "RestorePoint",
     "RestoreReport",

@@ -16,6 +16,7 @@ _Progress: TypeAlias = Callable[[str, int, int], None]
 __all__ = [
     "ChunkIndex",
     "Extents",
+    "MachineRun",
     "NbdServer",
     "PointDisk",
     "Repository",
@@ -71,6 +72,7 @@ class VirtualDisk:
     def block_bytes(self) -> int | None: ...
     @property
     def allocated(self) -> Extents: ...
+    def allocated_above(self, index: int) -> Extents: ...
     def layers(self) -> str: ...
     def segments(
         self, offset: int, length: int
@@ -101,6 +103,25 @@ class Repository:
     ) -> Extents: ...
     def chunk_index(self) -> ChunkIndex: ...
     def disk(self, point: str, disk: int) -> PointDisk: ...
+    def point_file(self, point: str, name: str) -> PointDisk: ...
+    def begin_machine(
+        self,
+        *,
+        machine: str,
+        name: str,
+        created: int,
+        bases: list[str],
+        owner: str | None,
+        host: str,
+        checkpoints: list[str],
+        reference_points: list[str],
+    ) -> MachineRun: ...
+    def baselines(self) -> str: ...
+    def leases(self) -> str: ...
+    def run_state(self, run: str) -> str: ...
+    def fence(self, run: str, *, created: int) -> bool: ...
+    def close_lease(self, run: str, *, committed: bool) -> None: ...
+    def add_void(self, *, machine: str, disks: list[str], created: int) -> None: ...
     def backup_disk(
         self,
         disk: VirtualDisk,
@@ -138,6 +159,42 @@ class Repository:
         threads: int = 0,
         progress: _Progress | None = None,
     ) -> str: ...
+
+@final
+class MachineRun:
+    @property
+    def id(self) -> str: ...
+    def backup_disk(
+        self,
+        disk: VirtualDisk,
+        *,
+        disk_name: str,
+        location: str | None,
+        method: str,
+        changes: Extents | None = None,
+        base: str | None = None,
+        fallback_reason: str | None = None,
+        sealed_in: str | None = None,
+        audit: str = "rotate",
+        audit_period_seconds: int = ...,
+        threads: int = 0,
+        progress: _Progress | None = None,
+    ) -> str: ...
+    def store_file(
+        self, name: str, path: str, *, progress: _Progress | None = None
+    ) -> None: ...
+    def stop_audit(self) -> None: ...
+    def commit(self, *, consistency: str | None) -> str: ...
+    def add_baseline(
+        self,
+        *,
+        created: int,
+        reference_point: str,
+        disks: list[tuple[str, int, str, str | None]],
+    ) -> None: ...
+    def close(self) -> list[str]: ...
+    def abort(self) -> None: ...
+    def leave_open(self) -> None: ...
 
 @final
 class ChunkIndex:

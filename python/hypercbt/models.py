@@ -75,6 +75,12 @@ class BackupStats:
     created: datetime
     elapsed_seconds: float
     disks: tuple[DiskStats, ...]
+    machine: str
+    """`file:NAME` or `vm:GUID`: whose restore point it is."""
+    consistency: str | None = None
+    """What the machine was brought into: `application`, `crash` or `off`; None of a file."""
+    findings: tuple[str, ...] = ()
+    """What somebody must read, a sentence each. Known to the run that made the point, and not kept in it."""
 
     @property
     def changed_bytes(self) -> int | None:

@@ -14,6 +14,7 @@ from hypercbt import _native
 from hypercbt.disk_file import DiskFile
 from hypercbt.documents import Document, parse, seconds
 from hypercbt.models import BackupStats, DiskStats, Path, Progress, RestoreReport
+from hypercbt.point_file import PointFile, restore_files
 from hypercbt.serve import NbdServer, serve
 
 RESTORE_FORMATS = {
@@ -46,6 +47,8 @@ class PointDisk:
     logical_sector_bytes: int
     physical_sector_bytes: int
     block_bytes: int | None
+    location: str | None
+    """Where it hangs in its machine, as `SCSI 0:1`; None of a file."""
     base: str | None
     """The restore point whose disk tree was patched, if one was."""
     stats: DiskStats
@@ -135,6 +138,7 @@ class PointDisk:
             "logical_sector_bytes": self.logical_sector_bytes,
             "physical_sector_bytes": self.physical_sector_bytes,
             "block_bytes": self.block_bytes,
+            "location": self.location,
             "base": self.base,
             **{f.name: getattr(self.stats, f.name) for f in fields(DiskStats)},
         }
@@ -154,7 +158,14 @@ class RestorePoint:
     created: datetime
     """When the backup began."""
     disks: tuple[PointDisk, ...]
+    configuration: tuple[PointFile, ...]
+    """The machine's own files, beside its disks."""
     stats: BackupStats
+
+    @property
+    def consistency(self) -> str | None:
+        """What the machine was brought into: `application`, `crash` or `off`; None of a file."""
+        return self.stats.consistency
 
     def open(self) -> DiskFile:
         """Open the only disk. See `PointDisk.open`.
@@ -194,6 +205,23 @@ class RestorePoint:
             progress=progress,
         )
 
+    def restore_configuration(
+        self, folder: Path, *, overwrite: bool = False
+    ) -> tuple[str, ...]:
+        """Write the machine's configuration files into a folder, and return their paths.
+
+        Args:
+            folder: Where to; it is made if it is not there.
+            overwrite: Replace files of the same names.
+
+        Raises:
+            ValueError: The point holds none.
+            TargetExistsError: A file stands there, and `overwrite` was not said; then none was written.
+        """
+        if not self.configuration:
+            raise ValueError(f"restore point {self.id} holds no configuration files")
+        return restore_files(self.configuration, folder, overwrite=overwrite)
+
     def disk(self, index: int) -> PointDisk:
         """Return the disk of this number.
 
@@ -224,7 +252,9 @@ class RestorePoint:
             "sequence": self.sequence,
             "created": self.created,
             "elapsed_seconds": self.stats.elapsed_seconds,
+            "consistency": self.consistency,
             "disks": self.disks,
+            "configuration": self.configuration,
         }
 
 
@@ -263,12 +293,18 @@ def point_from_document(
         sequence=document["sequence"],
         created=created,
         disks=disks,
+        configuration=tuple(
+            PointFile(file["name"], file["size"], document["id"], repository)
+            for file in document["files"]
+        ),
         stats=BackupStats(
             restore_point=document["id"],
+            machine=document["machine"],
             name=document["name"],
             created=created,
             elapsed_seconds=seconds(document["elapsed_micros"]),
             disks=tuple(disk.stats for disk in disks),
+            consistency=document["consistency"],
         ),
     )
 
@@ -285,6 +321,7 @@ def _disk_from_document(
         logical_sector_bytes=document["logical_sector_bytes"],
         physical_sector_bytes=document["physical_sector_bytes"],
         block_bytes=document["block_bytes"],
+        location=document["location"],
         base=document["base"],
         stats=DiskStats(
             disk=document["name"],

@@ -218,6 +218,20 @@ class Repository(Closing):
         )
         return _verify_report(document)
 
+    def void_baselines(self, machine: str, disks: Iterable[str] = ()) -> None:
+        """Say, for good, that no point which stands now is the base of an RCT incremental any more.
+
+        For whoever writes to the disks of a machine behind the back of its host's change tracking: the
+        next backup then compares. Say it before the first such write.
+
+        Args:
+            machine: `vm:GUID`.
+            disks: The ids of the disks; all of the machine if there are none.
+        """
+        self.native.add_void(
+            machine=machine, disks=list(disks), created=now_microseconds()
+        )
+
     def _point(self, point: RestorePoint | str) -> RestorePoint:
         return point if isinstance(point, RestorePoint) else self.point(point)
 

@@ -83,6 +83,13 @@ class VirtualDisk(Closing):
         """What is present in one of the files; everything else reads as zeros."""
         return self.native.allocated
 
+    def allocated_above(self, index: int) -> _native.Extents:
+        """Return what the layers above layer `index` of `inspect().layers` hold, nearer to the guest.
+
+        Blocks that they declare zero count too: they hide what lies below.
+        """
+        return self.native.allocated_above(index)
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on.
 

@@ -19,7 +19,7 @@ def disk_stats(**changed: object) -> DiskStats:
 
 
 def backup_stats(*disks: DiskStats) -> BackupStats:
-    return BackupStats("aa", "web01", WHEN, 1.5, disks)
+    return BackupStats("aa", "web01", WHEN, 1.5, disks, "file:web01")
 
 
 def test_the_json_of_a_backup_has_the_fields_that_were_promised_in_their_order() -> (
@@ -33,6 +33,9 @@ def test_the_json_of_a_backup_has_the_fields_that_were_promised_in_their_order()
         "created",
         "elapsed_seconds",
         "disks",
+        "machine",
+        "consistency",
+        "findings",
     ]
     (disk,) = json.loads(json.dumps(document))["disks"]
     assert list(disk) == [

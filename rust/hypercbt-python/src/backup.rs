@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The zstd level of every chunk: level 3 costs a third more time for 3 % less space.
-const LEVEL: i32 = 1;
+pub(crate) const LEVEL: i32 = 1;
 
 pub(crate) struct Options {
     pub(crate) name: String,

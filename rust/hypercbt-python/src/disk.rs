@@ -101,6 +101,11 @@ impl VirtualDisk {
         Ok(py.detach(|| disk.allocated()).into())
     }
 
+    fn allocated_above(&self, py: Python<'_>, index: usize) -> PyResult<Extents> {
+        let disk = self.get()?;
+        Ok(py.detach(|| disk.allocated_above(index)).into())
+    }
+
     fn layers(&self) -> PyResult<String> {
         Ok(documents::layers(self.get()?.layers()))
     }

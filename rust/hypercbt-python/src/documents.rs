@@ -2,7 +2,7 @@
 
 use hypercbt_engine::{BackupOutcome, RestoreStats, VerifyReport, VerifyScope};
 use hypercbt_nbd::Stats;
-use hypercbt_repo::RecordKind;
+use hypercbt_repo::{OpenLease, RecordKind, RunState, StandingBaseline};
 use hypercbt_vhdx::{Layer, LogState};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use serde_json::{Value, json};
@@ -39,19 +39,65 @@ fn layer(layer: &Layer) -> Value {
 }
 
 pub(crate) fn json(value: &impl serde::Serialize) -> PyResult<String> {
-    serde_json::to_string(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    serde_json::to_string(value).map_err(no_json)
 }
 
 /// The restore point, and what could not be tidied up after it.
 pub(crate) fn backup(outcome: &BackupOutcome) -> PyResult<String> {
-    let point = serde_json::to_value(&outcome.point)
-        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let point = serde_json::to_value(&outcome.point).map_err(no_json)?;
     let warnings: Vec<String> = outcome
         .unfinished
         .iter()
         .map(|error| crate::error::chain(error))
         .collect();
     Ok(json!({ "point": point, "warnings": warnings }).to_string())
+}
+
+/// What later incrementals can start from.
+pub(crate) fn baselines(standing: &[StandingBaseline]) -> PyResult<String> {
+    let baseline = |standing: &StandingBaseline| {
+        let StandingBaseline {
+            baseline,
+            machine,
+            sequence,
+        } = standing;
+        with(
+            baseline,
+            json!({ "machine": machine, "sequence": sequence }),
+        )
+    };
+    let baselines: Result<Value, _> = standing.iter().map(baseline).collect();
+    json(&baselines.map_err(no_json)?)
+}
+
+/// Leases of runs that nobody has closed.
+pub(crate) fn leases(open: &[OpenLease]) -> PyResult<String> {
+    let lease = |open: &OpenLease| with(&open.lease, json!({ "state": state(open.state) }));
+    let leases: Result<Value, _> = open.iter().map(lease).collect();
+    json(&leases.map_err(no_json)?)
+}
+
+/// The word for how far a run came.
+pub(crate) fn state(state: RunState) -> &'static str {
+    match state {
+        RunState::Open => "open",
+        RunState::Committed => "committed",
+        RunState::Fenced => "fenced",
+        RunState::Closed => "closed",
+    }
+}
+
+/// The fields of a value and some others.
+fn with(value: &impl serde::Serialize, others: Value) -> serde_json::Result<Value> {
+    let mut fields = serde_json::to_value(value)?;
+    if let (Value::Object(fields), Value::Object(others)) = (&mut fields, others) {
+        fields.extend(others);
+    }
+    Ok(fields)
+}
+
+fn no_json(error: serde_json::Error) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
 }
 
 pub(crate) fn restore(stats: &RestoreStats) -> String {

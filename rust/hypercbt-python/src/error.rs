@@ -9,6 +9,7 @@ use hypercbt_tracked::Error as Tracked;
 use hypercbt_vhdx::Error as Disk;
 use pyo3::{exceptions::PyValueError, import_exception, prelude::*};
 
+import_exception!(hypercbt.errors, AuditUnfinishedError);
 import_exception!(hypercbt.errors, ChangeTrackingLostError);
 import_exception!(hypercbt.errors, DiskIdentityError);
 import_exception!(hypercbt.errors, DiskInUseError);
@@ -118,14 +119,20 @@ pub(crate) fn engine_error(error: Engine) -> PyErr {
         error => {
             let message = chain(&error);
             match error {
-                Engine::SourceChanged => SourceChangedError::new_err(message),
-                Engine::AnotherDisk { .. } | Engine::WrongSince { .. } => {
-                    DiskIdentityError::new_err(message)
+                Engine::SourceChanged | Engine::FileChanged { .. } => {
+                    SourceChangedError::new_err(message)
                 }
-                Engine::ChangeOutside { .. } | Engine::OutOfRange { .. } => {
-                    PyValueError::new_err(message)
+                Engine::AnotherDisk { .. }
+                | Engine::WrongSince { .. }
+                | Engine::SameDisk { .. } => DiskIdentityError::new_err(message),
+                Engine::ChangeOutside { .. }
+                | Engine::OutOfRange { .. }
+                | Engine::OutOfTurn { .. } => PyValueError::new_err(message),
+                Engine::File { .. } | Engine::FileName { .. } => SourceError::new_err(message),
+                Engine::WideningStopped => AuditUnfinishedError::new_err(message),
+                Engine::NoSuchDisk { .. } | Engine::NoSuchFile { .. } => {
+                    PointNotFoundError::new_err(message)
                 }
-                Engine::NoSuchDisk { .. } => PointNotFoundError::new_err(message),
                 Engine::TargetExists { .. } => TargetExistsError::new_err(message),
                 Engine::Target { .. } | Engine::TargetNotAFile { .. } | Engine::WriteDisk(_) => {
                     TargetError::new_err(message)

@@ -13,6 +13,7 @@ mod documents;
 mod error;
 mod extents;
 mod faults;
+mod machine_run;
 mod nbd;
 mod point_disk;
 mod progress;
@@ -35,6 +36,8 @@ mod _native {
     use crate::disk::VirtualDisk;
     #[pymodule_export]
     use crate::extents::Extents;
+    #[pymodule_export]
+    use crate::machine_run::MachineRun;
     #[pymodule_export]
     use crate::nbd::NbdServer;
     #[pymodule_export]

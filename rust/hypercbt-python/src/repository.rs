@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use hypercbt_engine::{BackupRequest, MachineOptions, PointDiskReader};
 use hypercbt_repo::{
-    Config, CreateOptions, LocalStorage, PointId, RestorePoint, Storage, Timestamp,
+    Config, CreateOptions, Fence, LocalStorage, Outcome, PointId, RestorePoint, RunId, Storage,
+    Timestamp, VmState,
 };
 use pyo3::{exceptions::PyValueError, prelude::*};
 
@@ -13,6 +15,7 @@ use crate::{
     documents,
     error::{PointNotFoundError, engine_error, repository_error},
     extents::Extents,
+    machine_run::MachineRun,
     point_disk::PointDisk,
     random,
 };
@@ -142,9 +145,105 @@ impl Repository {
 
     fn disk(&self, py: Python<'_>, point: &str, disk: u32) -> PyResult<PointDisk> {
         let point = self.find(point)?;
-        let reader =
-            py.detach(|| hypercbt_engine::PointDiskReader::open(&self.inner, &point, disk));
+        let reader = py.detach(|| PointDiskReader::open(&self.inner, &point, disk));
         Ok(PointDisk::new(reader.map_err(engine_error)?))
+    }
+
+    fn point_file(&self, py: Python<'_>, point: &str, name: &str) -> PyResult<PointDisk> {
+        let point = self.find(point)?;
+        let reader = py.detach(|| PointDiskReader::open_file(&self.inner, &point, name));
+        Ok(PointDisk::new(reader.map_err(engine_error)?))
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of a Python call, all by keyword"
+    )]
+    #[pyo3(signature = (*, machine, name, created, bases, owner, host, checkpoints, reference_points))]
+    fn begin_machine(
+        &self,
+        py: Python<'_>,
+        machine: String,
+        name: String,
+        created: i64,
+        bases: Vec<String>,
+        owner: Option<String>,
+        host: String,
+        checkpoints: Vec<String>,
+        reference_points: Vec<String>,
+    ) -> PyResult<MachineRun> {
+        let options = MachineOptions {
+            run: random::run_id()?,
+            created: Timestamp(created),
+            machine,
+            name,
+            bases: bases
+                .iter()
+                .map(|id| point_id(id))
+                .collect::<PyResult<_>>()?,
+            owner,
+            vm: Some(VmState {
+                host,
+                checkpoints,
+                reference_points,
+            }),
+            level: crate::backup::LEVEL,
+            pack_bytes: BackupRequest::PACK_BYTES,
+        };
+        MachineRun::begin(py, &self.inner, options)
+    }
+
+    fn baselines(&self, py: Python<'_>) -> PyResult<String> {
+        let found = py.detach(|| self.inner.baselines());
+        documents::baselines(&found.and_then(readable).map_err(repository_error)?)
+    }
+
+    fn leases(&self, py: Python<'_>) -> PyResult<String> {
+        let found = py.detach(|| self.inner.leases());
+        documents::leases(&found.and_then(readable).map_err(repository_error)?)
+    }
+
+    fn run_state(&self, py: Python<'_>, run: &str) -> PyResult<&'static str> {
+        let Ok(run) = run.parse() else {
+            return Ok(UNKNOWN);
+        };
+        let state = py.detach(|| self.inner.run_state(run));
+        Ok(state
+            .map_err(repository_error)?
+            .map_or(UNKNOWN, documents::state))
+    }
+
+    #[pyo3(signature = (run, *, created))]
+    fn fence(&self, py: Python<'_>, run: &str, created: i64) -> PyResult<bool> {
+        let run = run_id(run)?;
+        let fence = py.detach(|| self.inner.fence(run, Timestamp(created)));
+        Ok(fence.map_err(repository_error)? == Fence::Fenced)
+    }
+
+    #[pyo3(signature = (run, *, committed))]
+    fn close_lease(&self, py: Python<'_>, run: &str, committed: bool) -> PyResult<()> {
+        let run = run_id(run)?;
+        let outcome = if committed {
+            Outcome::Committed
+        } else {
+            Outcome::Aborted
+        };
+        py.detach(|| self.inner.close_lease(run, outcome))
+            .map_err(repository_error)
+    }
+
+    #[pyo3(signature = (*, machine, disks, created))]
+    fn add_void(
+        &self,
+        py: Python<'_>,
+        machine: &str,
+        disks: Vec<String>,
+        created: i64,
+    ) -> PyResult<()> {
+        let id = random::run_id()?;
+        py.detach(|| self.inner.add_void(id, machine, &disks, Timestamp(created)))
+            .map(drop)
+            .map_err(repository_error)
     }
 
     #[expect(
@@ -227,6 +326,25 @@ impl Repository {
             progress,
         )
     }
+}
+
+/// What is said of a run that this repository knows nothing of.
+const UNKNOWN: &str = "unknown";
+
+fn run_id(id: &str) -> PyResult<RunId> {
+    id.parse()
+        .map_err(|_| misuse(format!("{id:?} is no id of a run")))
+}
+
+/// What was found, if nothing else may be there that only the storage does not give at the moment. What is damaged
+/// is gone for good; verification tells of it.
+fn readable<T>(
+    (found, unreadable): (Vec<T>, Vec<hypercbt_repo::Error>),
+) -> hypercbt_repo::Result<Vec<T>> {
+    let mut failed = unreadable
+        .into_iter()
+        .filter(|error| !matches!(error, hypercbt_repo::Error::Damaged { .. }));
+    failed.next().map_or(Ok(found), Err)
 }
 
 pub(crate) fn point_id(id: &str) -> PyResult<PointId> {
