@@ -162,6 +162,14 @@ def test_below_a_mebibyte_no_smaller_window_helps() -> None:
     assert all(length % MIB == 0 for _, length in asked(session))
 
 
+def test_a_window_is_whole_mebibytes_and_never_nothing() -> None:
+    size = MIB + 512
+    session = of(TOO_LARGE, said(processed=MIB), said(processed=512))
+
+    assert found(session, size) == []
+    assert asked(session) == [(0, size), (0, MIB), (MIB, 512)]
+
+
 # --- tracking lost
 
 
@@ -238,6 +246,7 @@ def test_the_codes_in_a_fault_are_named() -> None:
     "answer",
     [
         said(processed=0),
+        said((0, 512), (4096, 512), processed=0),
         said(processed=GIB + 1),
         said(processed=-1),
         said(processed=None),

@@ -292,6 +292,22 @@ def test_a_checkpoint_that_is_still_being_made_is_waited_for() -> None:
     assert clock.time > 20
 
 
+def test_the_quiet_seconds_begin_when_the_host_has_ended_its_work() -> None:
+    session, clock = a_host(), ManualClock()
+    machine = find_vm(session, "web01")
+    busy = computer(WEB01, "web01", OperationalStatus=(2, 32772))
+    session.on("CreateSnapshot", LOST)
+    session.on_get("Msvm_ComputerSystem", *[busy] * 30)
+    # Nothing is listed while the host works, and five quiet looks see nothing yet.
+    session.on_query("Msvm_VirtualSystemSettingData", *[[]] * 5)
+    session.add(checkpoint())
+
+    made = create_checkpoint(session, machine, level="crash", before=(), clock=clock)
+
+    assert made.id == f"Microsoft:{SNAPSHOT}"
+    assert clock.time > 25
+
+
 def test_a_request_that_never_arrived_is_lost_after_ten_quiet_seconds() -> None:
     session, clock = a_host(), ManualClock()
     session.on("CreateSnapshot", LOST)

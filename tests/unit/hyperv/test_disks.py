@@ -189,6 +189,7 @@ def test_a_chain_that_leads_in_a_circle_is_refused() -> None:
 
     with pytest.raises(HostReplyError, match="without an end"):
         vm_disks(session, SETTINGS)
+    assert len(session.calls) == 2
 
 
 def test_a_chain_without_an_end_is_refused() -> None:
@@ -247,6 +248,7 @@ def test_a_description_that_makes_no_sense_is_not_believed(answer: Answer) -> No
         ("\\D", {"AddressOnParent": None}),
         ("\\D", {"AddressOnParent": "-1"}),
         ("\\D", {"AddressOnParent": "²"}),
+        ("\\D", {"AddressOnParent": "٣"}),
         ("\\D", {"InstanceID": None}),
     ],
 )

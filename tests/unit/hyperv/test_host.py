@@ -1,6 +1,8 @@
 """A host as callers hold it, and what it says changed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -294,3 +296,16 @@ def test_the_report_is_its_json() -> None:
 )
 def test_an_id_of_the_hosts_is_told_from_a_points(text: str, is_id: bool) -> None:
     assert is_rct_id(text) is is_id
+
+
+def test_who_speaks_to_no_host_loads_nothing_for_it() -> None:
+    code = (
+        "import sys, hypercbt, hypercbt.cli.vms; "
+        "print([name for name in ('winrm', 'keyring', 'requests') if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "[]\n"
