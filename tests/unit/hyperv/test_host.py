@@ -300,7 +300,7 @@ def test_an_id_of_the_hosts_is_told_from_a_points(text: str, is_id: bool) -> Non
 
 def test_who_speaks_to_no_host_loads_nothing_for_it() -> None:
     code = (
-        "import sys, hypercbt, hypercbt.cli.vms; "
+        "import sys, hypercbt; "
         "print([name for name in ('winrm', 'keyring', 'requests') if name in sys.modules])"
     )
 
