@@ -9,6 +9,7 @@ from rich.console import Console
 from hypercbt.cli.host_options import HostOptions, open_host
 from hypercbt.cli.options import Json
 from hypercbt.cli.outcome import DONE, FINDING, Outcome
+from hypercbt.cli.points import SHORT_ID
 from hypercbt.cli.text import size, table
 from hypercbt.hyperv.machine_changes import ChangesReport
 from hypercbt.models import asdict
@@ -57,7 +58,7 @@ def _print(console: Console, report: ChangesReport) -> None:
         rows.add_row(
             disk.location,
             disk.path,
-            disk.base or disk.since or "-",
+            disk.base[:SHORT_ID] if disk.base else disk.since or "-",
             size(disk.disk_bytes),
             size(disk.changed_bytes),
             "-" if disk.extents is None else str(len(disk.extents)),
