@@ -14,34 +14,30 @@ stop          ends as SIGTERM and Ctrl-C do: cleanly
 ```
 """
 
-import json
-import os
 import queue
-import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cyclopts import App
 from rich.console import Console
 
+from hypercbt.cli.lab_up import up
+from hypercbt.cli.lines import Document, answer, listen, say
 from hypercbt.cli.options import parse_size
-from hypercbt.cli.outcome import MISUSE, Terminated, error_document
+from hypercbt.cli.outcome import Terminated
 from hypercbt.errors import HypercbtError
 from hypercbt.lab import TrackedDisk
 from hypercbt.serve import NbdServer
 
-LONGEST_LINE = 4096
 WRITE_BACK_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 """How often it is seen whether the server still runs, where nobody asks for anything."""
 
-app = App(name="lab", help="Parts of a simulated host.")
-
-Document = dict[str, Any]
+app = App(name="lab", help="A simulated host, or parts of one.")
+app.command(up)
 
 
 @app.command
@@ -77,7 +73,7 @@ def disk(
     )
     with opened, opened.serve(nbd) as server:
         _Session(opened, server, write_back or float("inf")).run()
-    _say({"event": "stopped"})
+    say({"event": "stopped"})
 
 
 class _Session:
@@ -87,7 +83,6 @@ class _Session:
         self._disk = disk
         self._server = server
         self._write_back = write_back
-        self._lines: queue.Queue[str] = queue.Queue()
         self._commands: dict[str, Callable[[str], Document]] = {
             "freeze": self._freeze,
             "thaw": self._thaw,
@@ -100,24 +95,24 @@ class _Session:
 
     def run(self) -> None:
         """Serve until somebody says stop, by a command or a signal, or the server ends by itself."""
-        threading.Thread(target=self._listen, daemon=True).start()
-        _say(self._ready())
+        lines = listen()
+        say(self._ready())
         with suppress(KeyboardInterrupt, Terminated):
-            self._obey()
+            self._obey(lines)
 
-    def _obey(self) -> None:
+    def _obey(self, lines: "queue.Queue[str]") -> None:
         written_back = time.monotonic()
         while not self._server.wait(0):
             try:
-                line = self._lines.get(timeout=LOOK_SECONDS)
+                line = lines.get(timeout=LOOK_SECONDS)
             except queue.Empty:
                 line = ""
             word, _, argument = line.strip().partition(" ")
             if word == "stop":
-                _say({"ok": True, "command": word})
+                say({"ok": True, "command": word})
                 return
             if word:
-                _say(self._answer(word, argument.strip()))
+                say(self._answer(word, argument.strip()))
             if time.monotonic() - written_back >= self._write_back:
                 self._write_back_now()
                 written_back = time.monotonic()
@@ -131,7 +126,7 @@ class _Session:
             console.print(f"warning: {error}", soft_wrap=True)
 
     def _answer(self, word: str, argument: str) -> Document:
-        try:
+        def do() -> Document:
             command = self._commands.get(word)
             if command is None:
                 raise ValueError(
@@ -139,14 +134,9 @@ class _Session:
                 )
             if bool(argument) != (word in ("changes", "forget")):
                 raise ValueError(f"{word} takes {'no' if argument else 'an'} id")
-            return {"ok": True, "command": word, **command(argument)}
-        except (HypercbtError, ValueError) as error:
-            code = error.exit_code if isinstance(error, HypercbtError) else MISUSE
-            return {
-                "ok": False,
-                "command": word,
-                "error": error_document(error, code)["error"],
-            }
+            return command(argument)
+
+        return answer(word, do)
 
     def _ready(self) -> Document:
         tracking, checkpoint = self._disk.tracking, self._disk.frozen
@@ -192,22 +182,3 @@ class _Session:
     def _write_rct(self, _: str) -> Document:
         self._disk.flush_tracking()
         return {}
-
-    def _listen(self) -> None:
-        """Hand on the lines of standard input; its end changes nothing.
-
-        Read from the descriptor: a thread that waits in `sys.stdin` would keep the interpreter from ending.
-        """
-        waiting = b""
-        with suppress(OSError):  # it may have been closed before we were started
-            while read := os.read(0, LONGEST_LINE):
-                *lines, waiting = (waiting + read).split(b"\n")
-                for line in lines:
-                    self._lines.put(line.decode(errors="replace"))
-                # No command is as long; without this a stream without lines would fill the memory.
-                waiting = waiting[:LONGEST_LINE]
-
-
-def _say(document: Document) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
