@@ -2,7 +2,7 @@
 
 from hypercbt import errors
 from hypercbt._native import ChunkIndex, Extents, __version__, chunk_ids
-from hypercbt.api import backup_disk
+from hypercbt.api import backup, backup_disk
 from hypercbt.disk_file import DiskFile
 from hypercbt.errors import HypercbtError
 from hypercbt.hyperv.host import Host
@@ -49,6 +49,7 @@ __all__ = [
     "VirtualDisk",
     "__version__",
     "asdict",
+    "backup",
     "backup_disk",
     "chunk_ids",
     "errors",

@@ -1,24 +1,113 @@
-"""What callers do: back up a disk. The rest hangs on what they get back."""
+"""What callers do: back up a machine, or a disk file. The rest hangs on what they get back."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from os import fspath
 from pathlib import PurePath
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hypercbt._native import Extents
 from hypercbt.documents import now_microseconds, parse
 from hypercbt.errors import UnfinishedWarning
+from hypercbt.hyperv.backup import backup_machine
+from hypercbt.hyperv.host import Host
+from hypercbt.hyperv.hosted import HostedMachine
+from hypercbt.hyperv.limits import Limits
+from hypercbt.hyperv.order import Order
+from hypercbt.hyperv.policy import Consistency
 from hypercbt.models import Changes, Path, Progress
 from hypercbt.points import RestorePoint, point_from_document
 from hypercbt.repository import Repository
 from hypercbt.virtual_disk import VirtualDisk
 
+if TYPE_CHECKING:
+    from hypercbt.hyperv.credentials import Credentials
+
 AUDIT_PERIOD = timedelta(days=28)
 """Within this time every chunk that is claimed unchanged is read again, unless told otherwise."""
 
+MERGE_TIMEOUT = timedelta(minutes=30)
+"""How long a backup waits for a machine's disks to be merged, unless told otherwise."""
+
 Audit: TypeAlias = Literal["full", "off"] | timedelta
+
+
+def backup(
+    vm: str,
+    *,
+    host: str | Host,
+    repository: Path | Repository,
+    credentials: "Credentials | None" = None,
+    map: Mapping[str, Path] | None = None,
+    consistency: Consistency = "prefer",
+    disks: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    full: bool = False,
+    audit: Audit = AUDIT_PERIOD,
+    adopt: bool = False,
+    space_floor: int | None = None,
+    merge_timeout: timedelta = MERGE_TIMEOUT,
+    progress: Progress | None = None,
+) -> RestorePoint:
+    r"""Back up a virtual machine of a Hyper-V host and return the new restore point.
+
+    The first backup of a disk reads all of it, later ones what the host reports as changed since the
+    last restore point whose moment it still knows. If it does not know, the disk is compared, and the point says why.
+    Somebody should read `point.stats.findings`, if there are any.
+
+    Args:
+        vm: The machine's name or GUID.
+        host: The host's name, or an open host, which stays open.
+        repository: The folder, or an open repository.
+        credentials: Who asks; looked for in environment, keyring and netrc where not given.
+        map: Where folders of the host are from here: `{r"C:\VMs": "/mnt/hv01/VMs"}`. An open host has its own.
+        consistency: `prefer` an application-consistent checkpoint and take a crash-consistent one
+            where that fails, `require` the former, or ask for a `crash`-consistent one only.
+        disks: Only these, by location (`SCSI 0:1`), file name or disk id.
+        exclude: Not these.
+        full: Read everything that is allocated and start new disk trees.
+        audit: `full`, `off`, or the time within which everything is read again once.
+        adopt: Recovery checkpoints of other products and repositories, and runs on other machines that
+            may live, are declared dead: what they left on this virtual machine is removed.
+        space_floor: Bytes of the host's volumes that stay free; the larger of 20 GiB and 10 % where not given.
+        merge_timeout: How long to wait for the host to merge the machine's disks.
+        progress: Called now and then; what it raises stops the backup.
+
+    Raises:
+        VmNotFoundError: There is none of this name; as `AmbiguousVmError`, there are several.
+        VmBusyError: Somebody is working on it, maybe another backup.
+        VmUnsupportedError: The machine, or one of its disks, cannot be backed up like this.
+        ForeignCheckpointError: There is a recovery checkpoint of somebody else.
+        CheckpointError: The host could not make a checkpoint.
+        HostSpaceError: The host's volume has too little room for an open checkpoint.
+        ValueError: `disks` or `exclude` means no disk.
+    """
+    mode, period = audit_of(audit)
+    order = Order(
+        consistency=consistency,
+        only=disks,
+        exclude=exclude,
+        full=full,
+        audit=mode,
+        audit_period_seconds=period,
+        adopt=adopt,
+        space_floor_bytes=space_floor,
+        limits=Limits(merge_seconds=merge_timeout.total_seconds()),
+        progress=progress,
+    )
+    with ExitStack() as stack:
+        repo = _opened(repository, stack)
+        opened = host
+        if not isinstance(opened, Host):
+            opened = stack.enter_context(Host(opened, credentials=credentials, map=map))
+        elif credentials is not None or map is not None:
+            raise ValueError("an open host has its own credentials and map")
+        done = backup_machine(HostedMachine(opened, opened.vm(vm).id), repo, order)
+    for text in done.warnings:
+        warnings.warn(text, UnfinishedWarning, stacklevel=2)
+    return done.point
 
 
 def backup_disk(
@@ -62,7 +151,7 @@ def backup_disk(
         )
     if full and changes is not None:
         raise ValueError("a full backup takes no changes")
-    mode, period = _audit(audit)
+    mode, period = audit_of(audit)
     with ExitStack() as stack:
         repo = _opened(repository, stack)
         native = repo.native
@@ -114,7 +203,7 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _audit(audit: Audit) -> tuple[str, int]:
+def audit_of(audit: Audit) -> tuple[str, int]:
     """Return the mode and the period in seconds, as the core takes them."""
     default = int(AUDIT_PERIOD.total_seconds())
     if isinstance(audit, timedelta):

@@ -24,6 +24,7 @@ from hypercbt import __version__
 from hypercbt.cli import (
     backup,
     changes,
+    check,
     demo,
     inspect,
     lab,
@@ -71,6 +72,7 @@ for command, name in (
     (inspect.inspect, "inspect"),
     (vms.vms, "vms"),
     (changes.changes, "changes"),
+    (check.check, "check"),
     (demo.demo, "demo"),
 ):
     app.command(command, name=name)

@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from hypercbt.cli.backup import print_stats
 from hypercbt.cli.options import Json, RepositoryPath
 from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
+from hypercbt.cli.stats import print_stats
 from hypercbt.cli.text import moment, size, table
 from hypercbt.errors import IntegrityError
 from hypercbt.models import FORMAT, DiffReport, Suspect, asdict, to_json
@@ -13,6 +13,13 @@ from hypercbt.repository import Repository
 
 SHORT_ID = 12
 """Enough of an id to be unique among people's restore points."""
+
+STATES = {
+    "application": "application-consistent",
+    "crash": "crash-consistent",
+    "off": "the machine was off",
+}
+"""What the consistency of a point is called for people."""
 
 
 def points(
@@ -117,7 +124,7 @@ def _print_points(
             point.id[:SHORT_ID],
             point.name,
             moment(point.created),
-            ", ".join(sorted({disk.stats.method for disk in point.disks})),
+            _method(point),
             size(sum(disk.size for disk in point.disks)),
             size(point.stats.new_bytes),
             size(point.stats.stored_bytes),
@@ -133,18 +140,28 @@ def _print_points(
         )
 
 
+def _method(point: RestorePoint) -> str:
+    """Return how the disks were read, and how consistent they are where that was asked."""
+    methods = ", ".join(sorted({disk.stats.method for disk in point.disks}))
+    return f"{methods} ({point.consistency})" if point.consistency else methods
+
+
 def _print_point(console: Console, point: RestorePoint) -> None:
     print_stats(console, point.stats)
+    consistency = f", {STATES[point.consistency]}" if point.consistency else ""
     console.print(
-        f"made {moment(point.created)} in {point.stats.elapsed_seconds:.1f} s"
+        f"made {moment(point.created)} in {point.stats.elapsed_seconds:.1f} s{consistency}"
     )
     for disk in point.disks:
+        place = f" at {disk.location}" if disk.location else ""
         base = f", on top of {disk.base}" if disk.base else ""
         identity = f", id {disk.disk_id}" if disk.disk_id else ""
         console.print(
-            f"disk {disk.index}: {disk.name}, {size(disk.size)} from {disk.format}{identity}{base}",
+            f"disk {disk.index}: {disk.name}{place}, {size(disk.size)} from {disk.format}{identity}{base}",
             soft_wrap=True,
         )
+    for file in point.configuration:
+        console.print(f"configuration: {file.name}, {size(file.size)}", soft_wrap=True)
 
 
 def _print_diff(console: Console, report: DiffReport) -> None:

@@ -93,14 +93,18 @@ def store_configuration(attempt: Attempt) -> None:
     for path in paths:
         name = policy.file_name(path)
         try:
-            if machine.exists(path):
-                attempt.run.store_file(name, machine.local(path))
-            elif PureWindowsPath(name).suffix.lower() != OPTIONAL_SUFFIX:
-                raise HostFileError(f"there is no file {machine.local(path)}")
+            if is_optional(name) and not machine.exists(path):
+                continue
+            attempt.run.store_file(name, machine.local(path))
         except (HostFileError, SourceError) as error:
             remarks.findings.append(
                 f"the machine's {name} is not in the point: {error}"
             )
+
+
+def is_optional(name: str) -> bool:
+    """Tell whether a machine may well lack this file of its configuration."""
+    return PureWindowsPath(name).suffix.lower() == OPTIONAL_SUFFIX
 
 
 def read_disk(attempt: Attempt, frozen: FrozenDisk) -> None:

@@ -135,9 +135,8 @@ def reachable(machine: Machine, disk: VmDisk) -> None:
         HostFileError: One is not, or no folder is mapped to it.
     """
     for path in (disk.path, *disk.parents):
-        local = machine.local(path)
         if not machine.exists(path):
-            raise HostFileError(f"{path} cannot be read: there is no file {local}")
+            raise HostFileError(f"{path} of the host is not there")
 
 
 def _with_bases(

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hypercbt import Extents, Repository, VirtualDisk
+from hypercbt.errors import HostFileError, HostFileMissingError
 from hypercbt.hyperv.checkpoints import Checkpoint
 from hypercbt.hyperv.disks import VmDisk
 from hypercbt.hyperv.limits import Limits
@@ -107,6 +108,8 @@ class Scene:
         """What each checkpoint has frozen, by location, whatever is said of it."""
         self.merge_seconds = 0.0
         self.free = (500 * GIB, 1000 * GIB)
+        self.unmapped: set[str] = set()
+        """Beginnings of host paths that lead nowhere from here."""
         self.missing: set[str] = set()
         """Host paths that are not there."""
         self.leases: dict[str, Lease] = {}
@@ -353,12 +356,18 @@ class PretendMachine:
         return tuple(f"{stem}{suffix}" for suffix in ("vmcx", "vmrs", "vmgs"))
 
     def local(self, host_path: str) -> str:
+        if host_path in self._scene.missing:
+            raise HostFileMissingError(f"{host_path} is not there")
         return "/mnt/" + host_path.partition("\\")[2].replace("\\", "/")
 
     def exists(self, host_path: str) -> bool:
+        if host_path.startswith(tuple(self._scene.unmapped)):
+            raise HostFileError(f"nobody said where {host_path} is from here")
         return host_path not in self._scene.missing
 
     def free_bytes(self, host_path: str) -> tuple[int, int]:
+        if host_path.startswith(tuple(self._scene.unmapped)):
+            raise HostFileError(f"nobody said where {host_path} is from here")
         return self._scene.free
 
 
