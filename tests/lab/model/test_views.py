@@ -200,13 +200,16 @@ def test_points_are_found_by_machine(tmp_path: Path) -> None:
 
 def test_guids_are_in_another_case_in_some_places(tmp_path: Path) -> None:
     for varies in (True, False):
-        with Host(
-            tmp_path / str(varies), quirks=Quirks(guid_case_varies=varies)
-        ) as host:
+        quirks = Quirks(guid_case_varies=varies, parent_case_varies=varies)
+        with Host(tmp_path / str(varies), quirks=quirks) as host:
             vm = host.add_vm("web01")
             (disk, *_) = host.all(STORAGE)
             assert (vm.id in disk["Parent"]) is varies
             assert (vm.id.upper() in disk["Parent"]) is not varies
+            (named,) = host.convert(host.snapshot(vm))["VirtualDiskIdentifiers"]
+            assert (vm.id in named) is varies
+            data = host.setting_data(vm.disks[0].path)
+            assert (data["VirtualDiskId"] == vm.disks[0].id) is varies
 
 
 @pytest.mark.parametrize(

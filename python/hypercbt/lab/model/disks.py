@@ -61,7 +61,7 @@ class Disks:
                     "ResourceSubType": f"Microsoft:Hyper-V:{name} Controller",
                     "ElementName": f"{kind} {self._world.words['controller']} {number}",
                     "Address": number if kind == "IDE" else None,
-                    "HostResource": None,
+                    "HostResource": (),
                     "VirtualSystemIdentifiers": (f"{{{machine.id.lower()}}}",),
                 },
             )
@@ -86,7 +86,8 @@ class Disks:
                     "ElementName": self._world.words["drive"],
                     "Parent": self._path(parent),
                     "AddressOnParent": str(disk.slot),
-                    "HostResource": (disk.active,) if physical else None,
+                    # Empty, not null: libvirt takes one that is null for a physical disk, and falls over it [I].
+                    "HostResource": (disk.active,) if physical else (),
                 },
             )
 
@@ -148,10 +149,9 @@ class Disks:
         return Thing(class_name, base | dict(values))
 
     def _path(self, instance_id: str) -> str:
-        # Here GUIDs come in lower case on some hosts (quirk Q14, [V*]).
-        guid, _, rest = instance_id.partition("\\")
-        head = f"Microsoft:{self._world.spelled(guid.removeprefix('Microsoft:'))}"
-        return path_text(self._world.name, DRIVE, f"{head}\\{rest}")
+        if self._world.quirks.parent_case_varies:
+            instance_id = instance_id.lower().replace("microsoft:", "Microsoft:")
+        return path_text(self._world.name, DRIVE, instance_id)
 
 
 def _attached(machine: Machine, checkpoint: Checkpoint | None) -> list[Disk]:

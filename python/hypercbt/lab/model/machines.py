@@ -117,7 +117,9 @@ class Machines:
                 "Dedicated": (0,),
                 "ResetCapability": 1,
                 "OnTimeInMilliseconds": 60_000 if machine.enabled == RUNNING else 0,
-                "ProcessID": 4242 if machine.enabled == RUNNING else None,
+                "ProcessID": int(machine.id[:6], 16) + 1000
+                if machine.enabled == RUNNING
+                else None,
                 "NumberOfNumaNodes": 1,
                 "TimeOfLastStateChange": created,
                 "TimeOfLastConfigurationChange": created,

@@ -38,7 +38,10 @@ class Quirks:
 
     # What a list looks like
     guid_case_varies: bool = True
-    """GUIDs in some places are in lower case, and in capitals elsewhere [V*]."""
+    """GUIDs of disks, and in what reference points name, are in lower case, and in capitals elsewhere. That the case differs
+    between places was seen [V*]; which places is open [?]."""
+    parent_case_varies: bool = False
+    """It differs in the paths in `Parent` too. libvirt compares these letter by letter, and works [I]."""
 
     # Virtual machines
     documented_states: bool = False
