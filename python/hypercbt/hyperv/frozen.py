@@ -17,6 +17,7 @@ from hypercbt.errors import (
 )
 from hypercbt.hyperv import policy
 from hypercbt.hyperv.attempt import Attempt
+from hypercbt.hyperv.checkpoints import TRACKED_KINDS
 from hypercbt.hyperv.disks import VmDisk
 from hypercbt.hyperv.plan import Plan, PlannedDisk
 from hypercbt.models import Progress
@@ -175,7 +176,9 @@ def _check_identity(opened: VirtualDisk, said: VmDisk) -> None:
     Raises:
         DiskIdentityError: It is another one.
     """
-    if said.disk_id and opened.disk_id and opened.disk_id.lower() != said.disk_id:
+    # What a host says of a VHD, and in which order of bytes, nobody has written down.
+    by_id = said.kind in TRACKED_KINDS
+    if by_id and said.disk_id and said.disk_id != (opened.disk_id or "").lower():
         raise DiskIdentityError(
             f"{opened.path} is another disk than {said.path} of the host: {opened.disk_id}, not {said.disk_id}; "
             "is the folder mapped to the right place?"

@@ -94,6 +94,8 @@ class VhdFile(Closing):
 
 
 def _footer(size: int) -> bytes:
+    disk_id = uuid.uuid4().bytes
+
     def pack(checksum: int) -> bytes:
         return _FOOTER.pack(
             b"conectix",
@@ -109,7 +111,7 @@ def _footer(size: int) -> bytes:
             0,  # no geometry: readers take the size
             2,  # fixed
             checksum,
-            uuid.uuid4().bytes,
+            disk_id,
             0,
         )
 
