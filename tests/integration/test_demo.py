@@ -14,19 +14,19 @@ SAMPLE_BYTES = 8 << 20
 
 def check(report: DemoReport) -> None:
     assert report.passed, [check for check in report.checks if not check.passed]
-    assert len(report.checks) == 16
-    full, stopped, cut, without_rct, by_comparing = report.steps
+    assert len(report.checks) == 20
+    _, written, cut, moved, reverted = report.steps
     methods = [step.method for step in report.steps]
-    assert methods == ["full", "list", "list", "list", "compare"]
-    for step in (stopped, cut, without_rct):
+    assert methods == ["full", "rct", "rct", "rct", "compare"]
+    for step in (written, cut, moved):
         assert step.claimed_bytes is not None
         assert step.changed_bytes is not None
         assert 0 < step.changed_bytes <= step.claimed_bytes < report.disk_bytes
-        assert 0 < step.new_bytes < full.new_bytes
-    # The .rct file is finer than what is left without it.
-    assert over_report(stopped) < over_report(cut)
-    assert over_report(stopped) < over_report(without_rct)
-    assert by_comparing.new_bytes == 0
+        assert 0 < step.new_bytes <= step.read_bytes < report.disk_bytes
+    # What survives a power cut is coarser.
+    assert over_report(written) < over_report(cut)
+    assert reverted.fallback_reason
+    assert reverted.new_bytes == 0
 
 
 def over_report(step: Step) -> float:

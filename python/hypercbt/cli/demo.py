@@ -1,25 +1,28 @@
 """`hypercbt demo`."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hypercbt.cli.options import Json, parse_size
 from hypercbt.cli.outcome import DAMAGED, DONE, Outcome
-from hypercbt.cli.text import rate, size, table
-from hypercbt.demo import DemoReport, run_demo
-from hypercbt.demo.picture import CHANGED, CLAIMED, LEGEND, UNCHANGED
+from hypercbt.cli.text import size, table
 from hypercbt.models import asdict
 
-COLOURS = {CHANGED: "bold red", CLAIMED: "yellow", UNCHANGED: "green"}
+if TYPE_CHECKING:
+    from hypercbt.demo import DemoReport
 
 
 def demo(*, sample: str = "256MiB", json: Json = False) -> Outcome:
-    """Back up a disk that a guest writes, also after a power cut, and restore every point.
+    """Back up a machine of a simulated Hyper-V host, whatever happens to it, and restore every point.
 
     Args:
         sample: How much of this machine's files go on the disk.
     """
+    from hypercbt.demo import run_demo
+
     console = Console(stderr=True, markup=False, highlight=False)
     report = run_demo(
         say=lambda line: console.print(f"{line} …", soft_wrap=True),
@@ -32,7 +35,10 @@ def demo(*, sample: str = "256MiB", json: Json = False) -> Outcome:
     )
 
 
-def _print(console: Console, report: DemoReport) -> None:
+def _print(console: Console, report: "DemoReport") -> None:
+    from hypercbt.demo.picture import CHANGED, CLAIMED, LEGEND, UNCHANGED
+
+    colours = {CHANGED: "bold red", CLAIMED: "yellow", UNCHANGED: "green"}
     if report.note:
         console.print(f"note: {report.note}", soft_wrap=True)
     console.print(
@@ -43,11 +49,17 @@ def _print(console: Console, report: DemoReport) -> None:
         soft_wrap=True,
     )
     console.print(_steps(report))
+    for step in report.steps:
+        if step.fallback_reason:
+            console.print(
+                f"{step.what} everything was compared: {step.fallback_reason}",
+                soft_wrap=True,
+            )
     console.print("\nwhere the disk changed before the power cut:")
     for row in report.map:
         line = Text("  ")
         for cell in row:
-            line.append(cell, COLOURS.get(cell, "dim"))
+            line.append(cell, colours.get(cell, "dim"))
         console.print(line)
     console.print(f"  {LEGEND}\n")
     for check in report.checks:
@@ -60,20 +72,21 @@ def _print(console: Console, report: DemoReport) -> None:
     console.print(f"\n{report.elapsed_seconds:.0f} s in all")
 
 
-def _steps(report: DemoReport) -> Table:
+def _steps(report: "DemoReport") -> Table:
     rows = table(
-        "backup", "changed", "reported", "read", "new", "stored", "seconds", "MB/s",
-        numbers_from=1,
+        "backup", "method", "changed", "reported", "read", "new", "stored", "seconds", "requests",
+        numbers_from=2,
     )  # fmt: skip
     for step in report.steps:
         rows.add_row(
             step.what,
+            step.method,
             size(step.changed_bytes),
             size(step.claimed_bytes),
             size(step.read_bytes),
             size(step.new_bytes),
             size(step.stored_bytes),
             f"{step.elapsed_seconds:.2f}",
-            rate(step.read_bytes, step.elapsed_seconds),
+            str(step.requests),
         )
     return rows

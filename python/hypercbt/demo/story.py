@@ -1,16 +1,26 @@
-"""The demo's story, step by step. Each step is one call that every caller could make."""
+"""The demo's story, step by step. Each step is one call that every caller could make.
+
+```text
+everything            a full backup of a running machine
+the guest writes      what Hyper-V says has changed
+a power cut           the same, from the coarser map that survives one
+a hand-over           the machine lives on another host now
+a revert              somebody took the machine back to a checkpoint: nothing is known, so all of it is compared
+```
+"""
 
 import random
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import hypercbt
 from hypercbt._native import Extents
-from hypercbt.api import backup_disk
 from hypercbt.demo.file_systems import (
     FileSystem,
     GuestWrites,
@@ -18,7 +28,7 @@ from hypercbt.demo.file_systems import (
     choose_file_system,
     take_sample,
 )
-from hypercbt.demo.guest import PAGE_BYTES, End, run_guest
+from hypercbt.demo.guest import PAGE_BYTES, write_image, write_in_vain
 from hypercbt.demo.images import (
     changed_pages,
     copy_image,
@@ -26,72 +36,24 @@ from hypercbt.demo.images import (
     same_files,
 )
 from hypercbt.demo.picture import disk_map
-from hypercbt.lab import TrackedDisk
+from hypercbt.demo.report import Check, DemoReport, Step
+from hypercbt.hyperv.credentials import Credentials
+from hypercbt.lab import LabDisk, LabHost, LabVm, NewDisk, Quirks
 from hypercbt.points import RestorePoint
 from hypercbt.repository import Repository
 from hypercbt.virtual_disk import VirtualDisk
 
-DISK = "web01"
+VM = "web01"
 SAMPLE_BYTES = 256 << 20
 DISK_TO_SAMPLE = 4
 """The disk is this many times larger than what is on it, as disks are."""
 LEAST_DISK_BYTES = 64 << 20
-SPACE_TO_SAMPLE = 12
+SPACE_TO_SAMPLE = 14
 """What the temporary folder must have free: images, VHDX files, repositories, restored disks."""
+AFTER_A_CUT = 2
+"""The backup that the picture shows."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One backup of the story."""
-
-    what: str
-    restore_point: str
-    method: str
-    claimed_bytes: int | None
-    """What the tracker reported."""
-    changed_bytes: int | None
-    """What had really changed, in pages of 4 KiB."""
-    read_bytes: int
-    new_bytes: int
-    stored_bytes: int
-    elapsed_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Something that must be true, and why it is not where it is not."""
-
-    what: str
-    passed: bool
-    detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DemoReport:
-    """What the demo did and found."""
-
-    file_system: str
-    note: str | None
-    disk_bytes: int
-    files: int
-    files_bytes: int
-    added: int
-    rewritten: int
-    deleted: int
-    pages: int
-    changed_bytes: int
-    """What the guest's writes really changed in all, in pages of 4 KiB."""
-    steps: tuple[Step, ...]
-    checks: tuple[Check, ...]
-    map: tuple[str, ...]
-    elapsed_seconds: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
 
 
 def run_demo(
@@ -103,39 +65,55 @@ def run_demo(
 ) -> DemoReport:
     """Tell the whole story in a temporary folder, which is removed at the end."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="hypercbt-demo-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="hypercbt-demo-") as folder,
+        ExitStack() as stack,
+    ):
         free = shutil.disk_usage(folder).free
         if free < sample_bytes * SPACE_TO_SAMPLE:
             raise ValueError(
                 f"the demo needs {sample_bytes * SPACE_TO_SAMPLE >> 20} MiB in {tempfile.gettempdir()}, "
                 f"and {free >> 20} MiB are free; make TMPDIR another folder or the sample smaller"
             )
-        story = _Story(
-            Path(folder), say, file_system or choose_file_system(), random.Random(seed)
+        files = file_system or choose_file_system()
+        if files.note:
+            say(files.note)
+        say("copying files of this machine")
+        sample = take_sample(Path(folder) / "sample", sample_bytes, random.Random(seed))
+        disk_bytes = max(LEAST_DISK_BYTES, DISK_TO_SAMPLE * sample_bytes)
+        say(
+            f"making two Hyper-V hosts, and a {disk_bytes >> 20} MiB disk with {files.name} on it"
         )
-        return story.tell(sample_bytes, started)
+        hosts = _two_hosts(Path(folder), stack)
+        story = _Story(
+            Path(folder), say, files, random.Random(seed), sample, hosts, disk_bytes
+        )
+        return story.tell(started)
 
 
-@dataclass(frozen=True, slots=True)
-class _Day:
-    """What happens between two backups."""
+def _two_hosts(folder: Path, stack: ExitStack) -> tuple[LabHost, LabHost]:
+    """Make two hosts that share the folder of the machines' files, as nodes of a cluster do."""
+    storage = folder / "storage"
 
-    what: str
-    end: End
-    loses_rct: bool = False
+    def host(name: str) -> LabHost:
+        # Without the small layer that an application-consistent checkpoint may have on top: the image that is compared
+        # with does not know what the guest's writers wrote last.
+        return stack.enter_context(
+            LabHost(
+                folder / name,
+                name=name,
+                power_cuts=True,
+                storage=storage,
+                quirks=Quirks(application_layer=False),
+            )
+        )
 
-
-DAYS = (
-    _Day("after a clean stop", "clean stop"),
-    _Day("after a power cut", "power cut"),
-    _Day("after the .rct was lost", "clean stop", loses_rct=True),
-)
-"""Each is followed by an incremental backup."""
+    return host("HV01"), host("HV02")
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A backup, what the guest's disk held, and what the tracker said of the time before."""
+    """A backup, what the guest's disk held, and what was said of the time before."""
 
     point: RestorePoint
     image: Path
@@ -151,136 +129,154 @@ class _Story:
     say: Say
     file_system: FileSystem
     rng: random.Random
+    sample: Sample
+    hosts: tuple[LabHost, LabHost]
+    disk_bytes: int
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    taken: list[_Taken] = field(default_factory=list)
     writes: GuestWrites = field(default_factory=GuestWrites)
 
-    @property
-    def disk(self) -> Path:
-        """The virtual machine's disk file."""
-        return self.folder / f"{DISK}.vhdx"
-
-    def tell(self, sample_bytes: int, started: float) -> DemoReport:
-        """Make, back up, change, back up again in every way, restore all, compare all."""
-        if self.file_system.note:
-            self.say(self.file_system.note)
-        self.say("copying files of this machine")
-        sample = take_sample(self.folder / "sample", sample_bytes, self.rng)
-        disk_bytes = max(LEAST_DISK_BYTES, DISK_TO_SAMPLE * sample_bytes)
-        self.say(
-            f"making a {disk_bytes >> 20} MiB disk with {self.file_system.name} on it"
-        )
-        image = self.folder / "day-0.raw"
-        self.file_system.make(image, disk_bytes, sample)
-        TrackedDisk.create(self.disk, disk_bytes).close()
-        run_guest(self.disk, image, "clean stop")
+    def tell(self, started: float) -> DemoReport:
+        """Make, back up, change, back up again whatever happens, restore all, compare all."""
+        files = len(self.sample.files), self.sample.total_bytes
+        one, two = self.hosts
+        vm = one.add_vm(VM, disks=[NewDisk(self.disk_bytes)])
         repository = Repository.create(self.folder / "repository")
 
-        taken, since = self._first_backup(repository, image)
-        left = sample
-        for day in DAYS:
-            next_taken, since, left = self._tell_day(
-                day, repository, taken[-1], since, left
-            )
-            taken.append(next_taken)
-        compared = self._backup("by comparing", self.disk, repository)
+        image = self._image(0)
+        self.file_system.make(image, self.disk_bytes, self.sample)
+        write_image(vm.disks[0], image)
+        self._back_up("everything", vm, repository, image)
 
-        for number, each in enumerate(taken, start=1):
-            self._restore(number, each.point, each.image)
-        self._restore_as_vhdx(taken[-1].point, taken[-1].image)
-        self._compare_points(repository, taken, compared)
+        image = self._guest_writes(vm)
+        self._back_up("what the guest wrote", vm, repository, image)
+
+        image = self._guest_writes(vm)
+        self.say("the power of the host is cut")
+        write_in_vain(vm.disks[0])
+        one.power_cut()
+        one.restart()
+        self._back_up("after a power cut", vm, repository, image)
+        picture = self._picture(vm.disks[0])
+
+        image = self._guest_writes(vm)
+        self.say("the machine moves to another host")
+        one.move(vm, two)
+        self._back_up("after a hand-over", vm, repository, image)
+
+        image = self._there_and_back(vm, image)
+        self._back_up("after a revert", vm, repository, image)
+
+        self._look_at_everything(vm, repository)
+        return self._report(files, picture, started)
+
+    def _image(self, number: int) -> Path:
+        return self.folder / f"day-{number}.raw"
+
+    def _guest_writes(self, vm: LabVm) -> Path:
+        """Let a day pass, and return an image of what the disk holds then."""
+        self.say("the guest writes")
+        before, image = self.taken[-1].image, self._image(len(self.taken))
+        copy_image(before, image)
+        writes = self.file_system.change(image, self.sample, self.rng)
+        write_image(vm.disks[0], image)
+        self.sample = self.sample.without(writes.deleted)
+        self.writes.added += writes.added
+        self.writes.rewritten += writes.rewritten
+        self.writes.deleted += writes.deleted
+        self.writes.pages += writes.pages
+        return image
+
+    def _there_and_back(self, vm: LabVm, image: Path) -> Path:
+        """Make a checkpoint as a user does, let the guest write, and go back to it."""
+        self.say(
+            "a user makes a checkpoint, the guest writes, and the user goes back to it"
+        )
+        vm.checkpoint("before the update")
+        write_in_vain(vm.disks[0])
+        vm.disks[0].flush()
+        vm.revert()
+        return image
+
+    def _back_up(
+        self, what: str, vm: LabVm, repository: Repository, image: Path
+    ) -> None:
+        """Back the machine up from its host, and note what that cost."""
+        self.say(f"backing up {what}")
+        host = vm.host
+        claimed = self._claimed(vm)
+        before = host.counts["*"]
+        user, password = host.credentials
+        started = time.monotonic()
+        point = hypercbt.backup(
+            VM,
+            host=host.host,
+            repository=repository,
+            credentials=Credentials(user, password),
+            map=host.map,
+            space_floor=0,
+        )
+        elapsed = time.monotonic() - started
+        changed = Extents()
+        if self.taken:
+            changed = Extents(changed_pages(self.taken[-1].image, image, PAGE_BYTES))
+        disk = point.stats.disks[0]
+        self.steps.append(
+            Step(
+                what=what,
+                restore_point=point.id,
+                method=disk.method,
+                fallback_reason=disk.fallback_reason,
+                claimed_bytes=disk.changed_bytes,
+                changed_bytes=changed.total_bytes if self.taken else None,
+                read_bytes=disk.read_bytes,
+                new_bytes=disk.new_bytes,
+                stored_bytes=disk.stored_bytes,
+                elapsed_seconds=elapsed,
+                requests=host.counts["*"] - before,
+            )
+        )
+        if disk.method == "rct":
+            missed = changed.subtract(claimed).total_bytes
+            self._check(
+                f"{what}: no change was missed",
+                f"{missed} bytes were missed" if missed else None,
+            )
+        self.taken.append(_Taken(point, image, claimed, changed))
+
+    def _claimed(self, vm: LabVm) -> Extents:
+        """Return what the host is going to say: what its tracker knows since the newest reference point."""
+        if not vm.reference_points or not vm.disks[0].tracked.ids:
+            return Extents()
+        ((_, rct_id),) = vm.reference_points[-1].disks
+        assert rct_id is not None
+        return vm.disks[0].tracked.changes_since(rct_id)
+
+    def _look_at_everything(self, vm: LabVm, repository: Repository) -> None:
+        """Restore each point and compare it; look at the host, the differences and the repository."""
+        for number, each in enumerate(self.taken, start=1):
+            self._restore(number, each)
+        self._restore_as_vhdx(self.taken[-1])
+        self._restore_configuration(self.taken[-1].point)
+        self._compare_points(repository)
+        kinds = sorted(checkpoint.kind for checkpoint in vm.checkpoints)
+        self._check(
+            "the host is as it was: no checkpoint of ours is left",
+            None if kinds == ["Realized"] else f"there are {kinds}",
+        )
         self.say("verifying the repository")
         report = repository.verify()
         self._check(
             "every stored byte verifies", None if report.clean else str(report.damaged)
         )
-        return self._report(sample, disk_bytes, taken, started)
 
-    def _first_backup(
-        self, repository: Repository, image: Path
-    ) -> tuple[list[_Taken], str]:
-        """Back up everything, and return the id that the next backup starts from."""
-        with TrackedDisk.open(self.disk) as disk:
-            frozen = disk.freeze()
-            point = self._backup("everything", frozen.file, repository)
-            disk.thaw()
-        return [_Taken(point, image)], frozen.id
-
-    def _tell_day(
-        self,
-        day: _Day,
-        repository: Repository,
-        before: _Taken,
-        since: str,
-        sample: Sample,
-    ) -> tuple[_Taken, str, Sample]:
-        """The guest writes and ends; what the tracker says has changed is backed up."""
-        self.say(f"the guest writes, until a {day.end}")
-        image = self.folder / f"day-{len(self.steps)}.raw"
-        copy_image(before.image, image)
-        writes = self.file_system.change(image, sample, self.rng)
-        self._count(writes)
-        run_guest(self.disk, image, day.end)
-        if day.loses_rct:
-            self.say("its .rct file is lost")
-            self.disk.with_name(f"{self.disk.name}.rct").unlink()
-        changed = Extents(changed_pages(before.image, image, PAGE_BYTES))
-        with TrackedDisk.open(self.disk) as disk:
-            frozen = disk.freeze()
-            claimed = disk.changes_since(since)
-            point = self._backup(
-                day.what, frozen.file, repository, claimed, before.point, changed
-            )
-            disk.thaw()
-            disk.forget(since)
-        missed = changed.subtract(claimed).total_bytes
-        self._check(
-            f"{day.what}: the tracker missed no change",
-            f"{missed} bytes were missed" if missed else None,
-        )
-        taken = _Taken(point, image, claimed, changed)
-        return taken, frozen.id, sample.without(writes.deleted)
-
-    def _count(self, writes: GuestWrites) -> None:
-        self.writes.added += writes.added
-        self.writes.rewritten += writes.rewritten
-        self.writes.deleted += writes.deleted
-        self.writes.pages += writes.pages
-
-    def _backup(
-        self,
-        what: str,
-        disk: Path,
-        repository: Repository,
-        changes: Extents | None = None,
-        since: RestorePoint | None = None,
-        changed: Extents | None = None,
-    ) -> RestorePoint:
-        """Back up the disk and note what it cost."""
-        self.say(f"backing up {what}")
-        point = backup_disk(disk, repository=repository, changes=changes, since=since)
-        stats = point.stats
-        self.steps.append(
-            Step(
-                what=what,
-                restore_point=point.id,
-                method=stats.disks[0].method,
-                claimed_bytes=stats.changed_bytes,
-                changed_bytes=None if changed is None else changed.total_bytes,
-                read_bytes=stats.read_bytes,
-                new_bytes=stats.new_bytes,
-                stored_bytes=stats.stored_bytes,
-                elapsed_seconds=stats.elapsed_seconds,
-            )
-        )
-        return point
-
-    def _restore(self, number: int, point: RestorePoint, image: Path) -> None:
+    def _restore(self, number: int, taken: _Taken) -> None:
         """Restore a point and compare it with the image that the guest had."""
         self.say(f"restoring point {number} and comparing every byte")
         restored = self.folder / "restored.raw"
-        point.restore(restored)
-        where = same_files(image, restored)
+        taken.point.restore(restored)
+        where = same_files(taken.image, restored)
         self._check(f"point {number} restored: every byte is the same", _differs(where))
         self._check(
             f"point {number} restored: the {self.file_system.name} is whole",
@@ -288,36 +284,45 @@ class _Story:
         )
         restored.unlink()
 
-    def _restore_as_vhdx(self, point: RestorePoint, image: Path) -> None:
+    def _restore_as_vhdx(self, taken: _Taken) -> None:
         """Restore a point as VHDX and compare what its guest would see."""
         restored = self.folder / "restored.vhdx"
-        point.restore(restored)
+        taken.point.restore(restored)
         with VirtualDisk.open(restored) as disk:
-            where = first_difference(image, disk.size, disk.read_at)
+            where = first_difference(taken.image, disk.size, disk.read_at)
         self._check("the newest point as VHDX: every byte is the same", _differs(where))
         restored.unlink()
 
-    def _compare_points(
-        self,
-        repository: Repository,
-        taken: list[_Taken],
-        compared: RestorePoint,
-    ) -> None:
+    def _restore_configuration(self, point: RestorePoint) -> None:
+        """See that the machine's own files are in the point, whole."""
+        names = [file.name for file in point.configuration]
+        whole = all(
+            len(file.open().read()) == file.size for file in point.configuration
+        )
+        self._check(
+            "the machine's configuration is in the point",
+            None
+            if whole and any(name.endswith(".vmcx") for name in names)
+            else str(names),
+        )
+
+    def _compare_points(self, repository: Repository) -> None:
         """See that the repository knows the differences, and that comparing found nothing more."""
         unknown = 0
-        for before, after in pairwise(taken):
+        for before, after in pairwise(self.taken):
             found = repository.diff(before.point, after.point).disks[0].extents
             unknown += after.changed.subtract(found).total_bytes
         self._check(
             "diff covers what changed",
             f"{unknown} bytes are missing" if unknown else None,
         )
-        more = repository.diff(taken[-1].point, compared).disks[0].changed_bytes
+        told, compared = self.taken[-2:]
+        more = repository.diff(told.point, compared.point).disks[0].changed_bytes
         self._check(
-            "comparing found what the tracker said",
+            "comparing everything found what the host had said",
             f"{more} bytes differ" if more else None,
         )
-        missed_chunks = sum(each.point.stats.missed_chunks for each in taken)
+        missed_chunks = sum(each.point.stats.missed_chunks for each in self.taken)
         self._check(
             "the audit found no missed change",
             f"{missed_chunks} chunks were missed" if missed_chunks else None,
@@ -326,30 +331,33 @@ class _Story:
     def _check(self, what: str, detail: str | None) -> None:
         self.checks.append(Check(what, detail is None, detail))
 
-    def _report(
-        self, sample: Sample, disk_bytes: int, taken: list[_Taken], started: float
-    ) -> DemoReport:
-        after_a_cut = taken[2]
-        with VirtualDisk.open(self.disk) as opened:
+    def _picture(self, disk: LabDisk) -> tuple[str, ...]:
+        after_a_cut = self.taken[AFTER_A_CUT]
+        with VirtualDisk.open(disk.files[0]) as opened:
             allocated = opened.allocated
+        return tuple(
+            disk_map(
+                self.disk_bytes, allocated, after_a_cut.claimed, after_a_cut.changed
+            )
+        )
+
+    def _report(
+        self, files: tuple[int, int], picture: tuple[str, ...], started: float
+    ) -> DemoReport:
         return DemoReport(
             file_system=self.file_system.name,
             note=self.file_system.note,
-            disk_bytes=disk_bytes,
-            files=len(sample.files),
-            files_bytes=sample.total_bytes,
+            disk_bytes=self.disk_bytes,
+            files=files[0],
+            files_bytes=files[1],
             added=len(self.writes.added),
             rewritten=len(self.writes.rewritten),
             deleted=len(self.writes.deleted),
             pages=self.writes.pages,
-            changed_bytes=sum(each.changed.total_bytes for each in taken),
+            changed_bytes=sum(each.changed.total_bytes for each in self.taken),
             steps=tuple(self.steps),
             checks=tuple(self.checks),
-            map=tuple(
-                disk_map(
-                    disk_bytes, allocated, after_a_cut.claimed, after_a_cut.changed
-                )
-            ),
+            map=picture,
             elapsed_seconds=time.monotonic() - started,
         )
 
