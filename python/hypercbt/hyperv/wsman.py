@@ -13,6 +13,7 @@ pywinrm authenticates, seals messages over plain HTTP, and sends. It has traps, 
   envelopes go to its transport directly.
 """
 
+import logging
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -44,9 +45,18 @@ from hypercbt.hyperv.credentials import Credentials
 from hypercbt.hyperv.envelope import Request
 from hypercbt.hyperv.transcript import Recorder
 
+# What pywinrm's Kerberos has to say comes as an error, too: not on the terminal of whoever has no logging.
+logging.getLogger("winrm").addHandler(logging.NullHandler())
+
 Method = Literal[
     "auto", "ntlm", "kerberos", "certificate", "basic", "credssp", "negotiate"
 ]
+_BROKEN = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+)
+"""Of requests' errors, those of a connection. Those of pywinrm's Kerberos derive from its most general one."""
 _READ_MARGIN_SECONDS = 15
 """A host that gives up after the time it was given still has to say so."""
 
@@ -276,22 +286,21 @@ class _WinrmChannel:
         if isinstance(error, WinRMTransportError):
             message = f"{host} answered HTTP {error.code} to a greeting"
             raise HostUnreachableError(message) from error
-        if isinstance(error, (ReplyTooLargeError, UnsealedReplyError)) or (
-            sent and not isinstance(error, OSError)
-        ):
-            message = f"the answer of {host} cannot be believed: {str(error) or type(error).__name__}"
-            if sent:
-                raise LostReplyError(message) from error
-            raise HostReplyError(message) from error
-        if isinstance(error, requests.RequestException | OSError):
-            message = f"{host} does not answer at {self._address.url}: {error}"
-            if sent:
-                message = (
-                    f"the connection to {host} broke after a request was sent: {error}"
-                )
-                raise LostReplyError(message) from error
-            raise HostUnreachableError(message) from error
+        broken = isinstance(error, _BROKEN) or (
+            isinstance(error, OSError)
+            and not isinstance(error, requests.RequestException)
+        )
         why = str(error) or type(error).__name__
+        if sent:
+            what = "broke after a request was sent" if broken else "cannot be believed"
+            message = f"the connection to {host} {what}: {why}"
+            raise LostReplyError(message) from error
+        if isinstance(error, ReplyTooLargeError | UnsealedReplyError):
+            message = f"the answer of {host} cannot be believed: {why}"
+            raise HostReplyError(message) from error
+        if broken:
+            message = f"{host} does not answer at {self._address.url}: {why}"
+            raise HostUnreachableError(message) from error
         if isinstance(
             error, AttributeError | KeyError
         ):  # there are no keys to seal with
