@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hypercbt.lab.model.guest import Guest
     from hypercbt.lab.model.quirks import Pace, Quirks
     from hypercbt.lab.vm import LabDisk, LabVm
+    from hypercbt.lab.wire.options import TlsFiles, WireOptions
 
 _LATER = {
     "Guest": "hypercbt.lab.model.guest",
@@ -26,6 +27,8 @@ _LATER = {
     "NewDisk": "hypercbt.lab.host",
     "Pace": "hypercbt.lab.model.quirks",
     "Quirks": "hypercbt.lab.model.quirks",
+    "TlsFiles": "hypercbt.lab.wire.options",
+    "WireOptions": "hypercbt.lab.wire.options",
 }
 """What is imported when it is asked for: the wire needs packages that only the extra brings."""
 
@@ -40,8 +43,10 @@ __all__ = [
     "NewDisk",
     "Pace",
     "Quirks",
+    "TlsFiles",
     "TrackedDisk",
     "Tracking",
+    "WireOptions",
 ]
 
 

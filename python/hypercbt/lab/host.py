@@ -66,6 +66,7 @@ class LabHost(Closing):
         port: Where it listens; 0: anywhere.
         tls: HTTPS with this certificate.
         auth: How clients may say who they are.
+        spn_host: The name in its Kerberos principal.
         seed: What GUIDs are made of.
     """
 
@@ -86,6 +87,7 @@ class LabHost(Closing):
         port: int = 0,
         tls: TlsFiles | None = None,
         auth: Collection[str] = ("negotiate", "basic"),
+        spn_host: str = "localhost",
         seed: int | None = None,
     ) -> None:
         self.name = name
@@ -100,7 +102,7 @@ class LabHost(Closing):
         storage = storage or folder / "VMs"
         storage.mkdir(parents=True, exist_ok=True)
         self._folders = Folders(PureWindowsPath(drive), storage)
-        self._tls, self._auth = tls, auth
+        self._tls, self._auth, self._spn_host = tls, auth, spn_host
         self._random = random.Random(seed)
         self._stopping: threading.Thread | None = None
         self._when_frozen: Callable[[LabVm, Mapping[str, Path]], None] | None = None
@@ -129,6 +131,7 @@ class LabHost(Closing):
             port=self._port,
             tls=self._tls,
             auth=self._auth,
+            spn_host=self._spn_host,
             options=self.options,
             faults=self.faults,
         )

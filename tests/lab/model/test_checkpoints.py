@@ -8,7 +8,15 @@ from hypercbt import VirtualDisk
 from hypercbt.lab import NewDisk, Quirks
 from hypercbt.lab.model.services import MANAGEMENT, SNAPSHOTS
 from hypercbt.lab.wire.provider import ProviderError, Ref, Thing
-from lab.model.calling import APPLICATION, CRASH, SETTINGS, Host, piece, system
+from lab.model.calling import (
+    APPLICATION,
+    CRASH,
+    SETTINGS,
+    SNAPSHOT_SETTINGS,
+    Host,
+    piece,
+    system,
+)
 
 
 def of(id: str) -> Ref:
@@ -191,6 +199,81 @@ def test_a_recovery_checkpoint_can_refuse_to_go_and_be_converted_all_the_same(
         snapshot = host.snapshot(vm)
         assert host.ask_destroy(snapshot)["ReturnValue"] == 32775
         assert host.convert(snapshot)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_second_recovery_checkpoint_is_made_or_refused(
+    tmp_path: Path, allowed: bool
+) -> None:
+    quirks = Quirks(second_recovery_checkpoint=allowed)
+    with Host(tmp_path, quirks=quirks) as host:
+        vm = host.add_vm("web01")
+        vm.recovery_checkpoint("of another product")
+        answer = host.ask_snapshot(vm)
+        assert answer["ReturnValue"] == (4096 if allowed else 32775)
+
+
+@pytest.mark.parametrize(
+    ("quirks", "state", "level"),
+    [
+        (Quirks(application_layer=False), "start", APPLICATION),
+        (Quirks(), "stop", APPLICATION),
+        (Quirks(), "start", CRASH),
+    ],
+)
+def test_no_layer_where_no_guest_writes_last(
+    tmp_path: Path, quirks: Quirks, state: str, level: int
+) -> None:
+    with Host(tmp_path, quirks=quirks) as host:
+        vm = host.add_vm("web01")
+        getattr(vm, state)()
+        active = vm.disks[0].path
+        assert host.files(host.snapshot(vm, level)) == [active]
+
+
+def test_a_users_checkpoint_has_no_layer_though_it_is_consistent(
+    tmp_path: Path,
+) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01")
+        active = vm.disks[0].path
+        settings = Thing(SNAPSHOT_SETTINGS, {"ConsistencyLevel": APPLICATION})
+        answer = host.call(
+            SNAPSHOTS,
+            "CreateSnapshot",
+            AffectedSystem=system(vm),
+            SnapshotSettings=settings,
+            SnapshotType=2,
+        )
+        (made,) = host.done(answer)
+        assert made.values["VirtualSystemType"] == "Microsoft:Hyper-V:Snapshot:Realized"
+        assert host.files(of(vm.checkpoints[0].id)) == [active]
+
+
+def test_checkpoints_hang_on_each_other_and_close_the_gap(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01")
+        first, second, third = (vm.checkpoint() for _ in range(3))
+        vm.delete_checkpoint(second)
+        found = host.get(of(third))
+        assert found is not None
+        assert found.values["Parent"] == f"Microsoft:{first.upper()}"
+        # The file in the middle cannot go before what stands on it.
+        assert len(vm.disks[0].files) == 4
+        vm.delete_checkpoint(third)
+        host.merge()
+        assert len(vm.disks[0].files) == 2
+
+
+def test_the_ninth_checkpoint_fails_as_a_job_and_not_as_the_host(
+    tmp_path: Path,
+) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01")
+        for _ in range(8):
+            vm.checkpoint()
+        assert host.job(host.ask_snapshot(vm))["JobState"] == 10
+        assert len(vm.checkpoints) == 8
 
 
 def test_a_users_checkpoint_stays_under_a_backup(tmp_path: Path) -> None:

@@ -220,6 +220,20 @@ def test_a_guest_ends_with_the_power(tmp_path: Path) -> None:
         assert vm.disks[0].tracked.tracking.state == "continued"
 
 
+def test_a_guest_ends_with_its_host_and_leaves_the_disk_to_the_next(
+    tmp_path: Path,
+) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01")
+        with vm.guest(pause_seconds=0) as guest:
+            guest.wait(5)
+            host.restart()
+            guest.wait(1_000_000)
+            assert guest.error is not None
+        vm.disks[0].write(0, piece(1))
+        assert vm.disks[0].read(0, 4096) == piece(1)
+
+
 def test_power_is_cut_in_the_middle_of_whatever_runs(tmp_path: Path) -> None:
     """Freezes and merges against a cut at any moment: the machine comes back, and what was synced is there."""
     with Host(tmp_path) as host:

@@ -1,5 +1,6 @@
 """What clients see of machines, disks and reference points, quirk by quirk."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,46 @@ def test_a_summary_names_every_machine(tmp_path: Path) -> None:
             "web01",
             "web02",
         ]
+
+
+def test_a_machine_is_switched_on_and_off_by_its_own_method(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01")
+        seen = []
+        for wanted in (9, 6, 3, 2, 77):
+            call = Call(
+                "Msvm_ComputerSystem",
+                {"Name": vm.id},
+                "RequestStateChange",
+                {"RequestedState": wanted},
+                "lab",
+                512_000,
+            )
+            answer = host.model.invoke(call)
+            if answer["ReturnValue"] == 4096:
+                host.job(answer)
+            seen.append((answer["ReturnValue"], vm.machine.enabled))
+        assert seen == [(4096, 9), (4096, 6), (4096, 3), (4096, 2), (32773, 2)]
+
+
+def test_a_replica_says_so(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        vm, own = host.add_vm("copy", replica=True), host.add_vm("own")
+        modes = [
+            row["ReplicationMode"]
+            for each in (vm, own)
+            for row in host.all("Msvm_ComputerSystem", Name=each.id)
+        ]
+        assert modes == [2, 0]
+
+
+def test_every_method_that_is_declared_does_something(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        for name, declared in CLASSES.items():
+            for method in declared.methods:
+                call = Call(
+                    name, {"CreationClassName": name}, method, {}, "lab", 512_000
+                )
+                with suppress(ProviderError):  # a method that is missing is a KeyError
+                    answer = host.model.invoke(call)
+                    assert answer["ReturnValue"] is not None

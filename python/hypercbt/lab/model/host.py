@@ -1,6 +1,7 @@
 """The simulated host as the wire sees it: which part answers for which class."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from hypercbt.lab.model import hardware
@@ -20,6 +21,7 @@ from hypercbt.lab.model.names import (
     SETTINGS,
 )
 from hypercbt.lab.model.names import STORAGE as STORAGE_SETTINGS
+from hypercbt.lab.model.power import request_state_change
 from hypercbt.lab.model.reference_points import ReferencePoints
 from hypercbt.lab.model.services import (
     IMAGES,
@@ -31,7 +33,7 @@ from hypercbt.lab.model.services import (
     Services,
 )
 from hypercbt.lab.model.windows import windows
-from hypercbt.lab.model.world import RefusedError, World, no_object
+from hypercbt.lab.model.world import RefusedError, World
 from hypercbt.lab.wire.provider import CIMV2, Call, Cim, CimClass, Ref, Thing
 
 Listing: TypeAlias = Callable[[Mapping[str, Cim]], Iterable[Thing]]
@@ -79,6 +81,9 @@ class Model:
             (IMAGES, "GetVirtualDiskChanges"): self.images.changes,
             (IMAGES, "GetVirtualHardDiskSettingData"): self.images.setting_data,
             (IMAGES, "GetVirtualHardDiskState"): self.images.state,
+            (COMPUTER, "RequestStateChange"): partial(
+                request_state_change, world, self.jobs
+            ),
             (CONCRETE, "GetErrorEx"): self.jobs.errors,
             (STORAGE, "GetErrorEx"): self.jobs.errors,
         }
@@ -128,9 +133,7 @@ class Model:
         with self.world.lock:
             self.settle()
             self._services.check_selectors(call)
-            answering = self._methods.get((call.class_name, call.method))
-            if answering is None:
-                raise no_object(self.world)
+            answering = self._methods[call.class_name, call.method]
             outputs = dict.fromkeys(
                 CLASSES[call.class_name].methods[call.method].outputs
             )
@@ -140,8 +143,9 @@ class Model:
                 return {**outputs, "ReturnValue": refusal.code}
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files. Nobody opens one again: guests end."""
         with self.world.lock:
+            self.world.dead = True
             self.files.close_all()
 
     def _list(self, class_name: str, equal: Mapping[str, Cim]) -> Iterator[Thing]:

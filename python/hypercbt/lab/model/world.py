@@ -37,7 +37,7 @@ class World:
     busy: dict[str, int] = field(default_factory=dict)
     """What is being done to a virtual machine."""
     dead: bool = False
-    """The power was cut: nothing happens any more."""
+    """It was stopped, or the power was cut: nothing happens any more."""
 
     def guid(self) -> str:
         """A new GUID, in capitals."""

@@ -16,12 +16,7 @@ _JOB = """
     boolean Cancellable; uint16 JobType
 """
 
-_METHODS = {
-    "RequestStateChange": method("uint16 RequestedState; datetime TimeoutPeriod"),
-    "KillJob": method("boolean DeleteOnKill"),
-    "GetError": method(outputs="<CIM_Error> Error"),
-    "GetErrorEx": method(outputs="<Msvm_Error>[] Errors"),
-}
+_METHODS = {"GetErrorEx": method(outputs="<Msvm_Error>[] Errors")}
 _PARENTS = "CIM_ConcreteJob CIM_Job CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement"
 
 CLASSES = (
