@@ -54,6 +54,12 @@ def test_a_pull_gives_as_many_as_it_names() -> None:
     assert [len(page) for page in pages] == [2, 1]
 
 
+def test_a_pull_gives_no_more_than_the_host_s_limit() -> None:
+    asker = Asker(options=WireOptions(max_batch_items=2))
+    pages = all_pulled(asker, asker.enumerate("Msvm_ComputerSystem", "").context, 99)
+    assert [len(page) for page in pages] == [2, 1]
+
+
 def test_where_the_switch_is_off_a_pull_without_a_limit_gives_all() -> None:
     asker = Asker(options=WireOptions(one_item_pulls=False))
     pages = all_pulled(asker, asker.enumerate("Msvm_ComputerSystem", "").context)
@@ -105,7 +111,9 @@ def test_a_context_that_rests_for_too_long_is_gone() -> None:
     now[0] = 60.0
     assert asker.pull(context).context == context  # and begins to rest anew
     now[0] = 120.1
-    assert asker.pull(context).fault == ("n:InvalidEnumerationContext", 2150858779)
+    gone = asker.pull(context)
+    assert gone.fault == ("n:InvalidEnumerationContext", 2150858779)
+    assert gone.told("s:Code/s:Value") == "s:Receiver"
 
 
 def test_a_context_ends_with_its_last_item() -> None:
@@ -224,6 +232,7 @@ def test_class_names_are_found_whatever_their_case() -> None:
 def test_what_is_not_there_is_a_fault(uri: str, subcode: str) -> None:
     said = Asker().send(envelope(ENUMERATE, uri, enumerate_body(OPTIMIZED)))
     assert said.fault[0] == subcode
+    assert said.told("s:Code/s:Value") == "s:Sender"
 
 
 def test_a_namespace_that_is_missing_is_told_by_its_wmi_error() -> None:

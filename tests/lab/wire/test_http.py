@@ -3,17 +3,23 @@
 import base64
 import contextlib
 import http.client
+import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import spnego
 
 from hypercbt.lab.faults import Answer, Delay, Drop, Fault, Unauthorized
 from hypercbt.lab.wire import sealing
+from hypercbt.lab.wire.auth import Authority
 from hypercbt.lab.wire.provider import Thing
 from hypercbt.lab.wire.server import WireOptions, WireServer
 from lab.wire.asking import GET, V2, envelope
+from lab.wire.certificates import tls
 from lab.wire.test_other_clients import awinrm_envelope, winrm_get
 from lab.wire.tiny import Tiny
 
@@ -231,8 +237,167 @@ def test_a_delayed_answer_does_not_outlive_its_host() -> None:
     thread.start()
     assert tiny.arrived.wait(10)
     server.close()
+    assert serving() == []
     assert ended.wait(10)
     thread.join()
+
+
+class Conversation:
+    """One connection, and a handshake of our own on it."""
+
+    def __init__(self, server: WireServer) -> None:
+        self._connection = http.client.HTTPConnection(
+            "127.0.0.1", server.port, timeout=10
+        )
+
+    def send(self, body: bytes, headers: dict[str, str]) -> tuple[int, str, bytes]:
+        self._connection.request("POST", "/wsman", body, headers)
+        response = self._connection.getresponse()
+        offered = response.getheader("WWW-Authenticate") or ""
+        return response.status, offered, response.read()
+
+    def shake_hands(self, user: str, password: str) -> spnego.ContextProxy:
+        context = spnego.client(user, password, protocol="ntlm")
+        token = context.step()
+        while True:
+            said = "Negotiate " + base64.b64encode(token or b"").decode()
+            status, offered, _ = self.send(b"", {"Authorization": said})
+            if context.complete:
+                assert status == 200
+                return context
+            token = context.step(base64.b64decode(offered.removeprefix("Negotiate ")))
+
+    def send_sealed(self, sealed: bytes) -> int:
+        kind = {"Content-Type": sealing.content_type(sealing.SPNEGO)}
+        return self.send(sealed, kind)[0]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def two_users() -> Iterator[tuple[WireServer, Conversation]]:
+    users = {"lab": "geheim", "other": "anders"}
+    with WireServer(Tiny(), users=users) as server:
+        conversation = Conversation(server)
+        yield server, conversation
+        conversation.close()
+
+
+def test_a_connection_may_change_hands(
+    two_users: tuple[WireServer, Conversation],
+) -> None:
+    server, conversation = two_users
+    for user, password in (("lab", "geheim"), ("other", "anders")):
+        context = conversation.shake_hands(user, password)
+        sealed = sealing.seal(JOB, context, sealing.SPNEGO)
+        assert conversation.send_sealed(sealed) == 200
+    assert [record.asked.user for record in server.requests] == ["lab", "other"]
+
+
+def test_a_seal_that_does_not_hold_ends_the_conversation(
+    two_users: tuple[WireServer, Conversation],
+) -> None:
+    server, conversation = two_users
+    context = conversation.shake_hands("lab", "geheim")
+    sealed = bytearray(sealing.seal(JOB, context, sealing.SPNEGO))
+    sealed[-30] ^= 1
+    assert conversation.send_sealed(bytes(sealed)) == 400
+    assert conversation.send(b"", {})[0] == 401
+    assert server.counts["*"] == 0
+
+
+def test_a_seal_of_another_connection_does_not_hold(
+    two_users: tuple[WireServer, Conversation],
+) -> None:
+    server, conversation = two_users
+    context = conversation.shake_hands("lab", "geheim")
+    other = Conversation(server)
+    other.shake_hands("lab", "geheim")
+    assert other.send_sealed(sealing.seal(JOB, context, sealing.SPNEGO)) == 400
+    other.close()
+
+
+FRAME = (
+    b"--Encrypted Boundary\r\n\tContent-Type: application/HTTP-SPNEGO-session-encrypted\r\n"
+    b"\tOriginalContent: type=application/soap+xml;charset=UTF-8;Length=%d\r\n"
+    b"--Encrypted Boundary\r\n\tContent-Type: application/octet-stream\r\n%b--Encrypted Boundary--\r\n"
+)
+
+
+def test_a_frame_holds_a_signature_and_what_is_sealed() -> None:
+    body = FRAME % (3, b"\x02\0\0\0SSabc")
+    assert sealing.unseal(body, lambda header, data: data) == b"abc"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        FRAME % (4, b"\x02\0\0\0SSabc"),
+        FRAME % (3, b"\x06\0\0\0SSabc"),
+        FRAME % (3, b"\xff\xff\xff\xffSSabc"),
+        FRAME % (0, b"\0\0"),
+        (FRAME % (3, b"\x02\0\0\0SSabc")).removesuffix(b"--\r\n"),
+        b"x" + FRAME % (3, b"\x02\0\0\0SSabc"),
+    ],
+)
+def test_a_frame_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(sealing.BadSealError):
+        sealing.unseal(body, lambda header, data: data)
+
+
+def test_who_speaks_no_tls_to_a_tls_host_is_nobody_s_mistake(tmp_path: Path) -> None:
+    with WireServer(Tiny(), users={}, tls=tls(tmp_path)) as server:
+        with contextlib.suppress(ConnectionResetError):
+            raw(server, b"POST /wsman HTTP/1.1\r\n\r\n")
+        server.close()
+        assert server.errors == ()
+
+
+def serving() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("hypercbt-lab")]
+
+
+def test_a_client_that_never_begins_its_handshake_holds_up_nobody(
+    tmp_path: Path,
+) -> None:
+    with (
+        WireServer(Tiny(), users={"lab": "geheim"}, tls=tls(tmp_path)) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10),
+    ):
+        trusted = str(tmp_path / "host.pem")
+        assert b"JobState" in winrm_get(server, transport="ntlm", ca_trust_path=trusted)
+        server.close()
+        assert serving() == []
+
+
+def test_handshakes_of_two_hosts_never_mix_their_users() -> None:
+    seen: list[str] = []
+    second_began = threading.Event()
+
+    class First:
+        def step(self, token: bytes) -> None:
+            before = os.environ["NTLM_USER_FILE"]
+            thread.start()
+            # It must not begin. Where it did, this would see it long before.
+            seen.append(f"mixed: {second_began.wait(0.1)}")
+            assert os.environ["NTLM_USER_FILE"] == before
+
+    class Second:
+        def step(self, token: bytes) -> None:
+            second_began.set()
+            seen.append("second")
+
+    with (
+        Authority({"a": "b"}, ("negotiate",), "A", "a") as one,
+        Authority({"a": "c"}, ("negotiate",), "B", "b") as other,
+    ):
+        thread = threading.Thread(target=lambda: other.step(cast(Any, Second()), b""))
+        one.step(cast(Any, First()), b"")
+        thread.join(10)
+    assert seen == ["mixed: False", "second"]
+    assert "NTLM_USER_FILE" not in os.environ
 
 
 def sealed_client(server: WireServer) -> tuple[object, str]:

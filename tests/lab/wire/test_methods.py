@@ -7,7 +7,7 @@ import pytest
 from hypercbt.lab.faults import FailJob, Fault, FaultPlan, Return
 from hypercbt.lab.wire.options import WireOptions
 from hypercbt.lab.wire.provider import Ref, Thing
-from lab.wire.asking import V2, A, Asker, Said, W, local
+from lab.wire.asking import V2, A, Asker, Said, W, envelope, local
 from lab.wire.tiny import IDS
 
 SETTINGS = "Msvm_VirtualSystemSnapshotSettingData"
@@ -86,6 +86,7 @@ def test_a_reference_in_a_wrapper_is_refused() -> None:
     wrapped = f"<a:EndpointReference>{reference()}</a:EndpointReference>"
     _, said = snapshot(f"<p:AffectedSystem>{wrapped}</p:AffectedSystem>")
     assert said.fault == ("w:SchemaValidationError", 2150858817)
+    assert "wrapped" in (said.told("s:Text") or "")
 
 
 def test_an_embedded_instance_arrives_as_a_thing() -> None:
@@ -152,7 +153,7 @@ def test_an_instance_as_an_element_tree_is_refused() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        embedded(uint8("1"), "Msvm_ComputerSystem"),
+        embedded("", "Msvm_ComputerSystem"),
         embedded(uint8("1"), "Msvm_Nothing"),
         embedded('<PROPERTY NAME="Nothing" TYPE="uint8"><VALUE>1</VALUE></PROPERTY>'),
         "<p:SnapshotSettings>no xml</p:SnapshotSettings>",
@@ -199,6 +200,29 @@ def test_a_service_that_is_called_without_a_selector_says_invalid_parameters() -
 def test_a_selector_that_the_class_does_not_have_is_refused() -> None:
     said = Asker().invoke("CreateSnapshot", selectors={"Nothing": "x"})
     assert said.fault == ("w:InvalidSelectors", 2150858843)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        '<w:Selector Name="Name">again</w:Selector>',
+        "<w:Selector>unnamed</w:Selector>",
+        '<w:Selector Name="Other"><a:EndpointReference/></w:Selector>',
+    ],
+)
+def test_selectors_that_are_none_are_refused(extra: str) -> None:
+    _, said = snapshot(f"<p:AffectedSystem>{reference(extra)}</p:AffectedSystem>")
+    assert said.fault == ("w:InvalidSelectors", 2150858843)
+
+
+def test_a_method_is_called_on_its_own_class() -> None:
+    asker = Asker()
+    uri = f"{V2}/Msvm_ImageManagementService"
+    body = f'<p:CreateSnapshot_INPUT xmlns:p="{uri}"/>'
+    action = f"{V2}/Msvm_ComputerSystem/CreateSnapshot"
+    said = asker.send(envelope(action, uri, body, selectors={"Name": "x"}))
+    assert said.fault[0] == "a:ActionNotSupported"
+    assert asker.tiny.calls == []
 
 
 def test_a_method_that_the_class_does_not_have_is_refused() -> None:

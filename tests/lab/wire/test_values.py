@@ -77,6 +77,11 @@ def test_an_object_that_is_gone_is_unreachable_and_the_host_says_so_in_its_langu
     assert detail.get("Machine") == "LAB1"
 
 
+def test_an_object_is_not_found_in_another_namespace_than_its_class_s() -> None:
+    said = Asker().get("Win32_OperatingSystem", Name="Lab")
+    assert said.told("e:error_Code") == "2147749904"
+
+
 def test_a_get_without_keys_is_refused() -> None:
     said = Asker().get("Msvm_StorageJob")
     assert said.told("e:error_Code") == "2150859002"
@@ -142,6 +147,8 @@ def test_a_header_that_must_be_understood_and_is_not_is_refused() -> None:
         b"<a/>",
         b"\xff\xfe<",
         b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
+        b"<!DOCTYPE s:Envelope []>"
+        + envelope(GET, f"{V2}/Msvm_StorageJob", selectors={"InstanceID": "J1"}),
         b"<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope'/>",
         envelope("", f"{V2}/Msvm_StorageJob"),
         envelope(

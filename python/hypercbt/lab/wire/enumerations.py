@@ -103,7 +103,6 @@ class Enumerations:
             found = self._open.get(id)
             if found is None or found.user != user:
                 raise Refused.CONTEXT.error()
-            found.touched = self._clock()
             return found
 
     def class_name(self, id: str) -> str | None:

@@ -33,11 +33,18 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Do the TLS handshake here: the thread that accepts must wait for nobody."""
         self.request.settimeout(self.server.options.connection_timeout_seconds)
-        name = None
-        if self.server.tls is not None:
-            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
-            name = _common_name(self.request)
+        tls = self.server.tls
+        if tls is not None:
+            self.request = tls.wrap_socket(
+                self.request, server_side=True, do_handshake_on_connect=False
+            )
         self.server.opened(self.request)
+        try:
+            name = None if tls is None else _shown_name(self.request)
+        except BaseException:
+            self.server.closed(self.request)
+            self.request.close()
+            raise
         self._conversation = Conversation(
             self.server.authority,
             bindings=self.server.bindings,
@@ -173,8 +180,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def _common_name(connection: ssl.SSLSocket) -> str | None:
-    """Return the name in the certificate that the client showed and that its authority vouches for."""
+def _shown_name(connection: ssl.SSLSocket) -> str | None:
+    """Do the handshake; return the name in the certificate that the client showed, if its authority vouches for it."""
+    connection.do_handshake()
     shown: Mapping[str, Any] = connection.getpeercert() or {}
     pairs = (pair for part in shown.get("subject", ()) for pair in part)
     return next((str(value) for name, value in pairs if name == "commonName"), None)

@@ -67,7 +67,10 @@ class Listener(HTTPServer):
             self.shutdown_request(request)  # type: ignore[arg-type]
             return
         thread = threading.Thread(
-            target=self._serve, args=(request, client_address), daemon=True
+            target=self._serve,
+            args=(request, client_address),
+            name="hypercbt-lab-connection",
+            daemon=True,
         )
         with self._lock:
             self._threads.add(thread)
