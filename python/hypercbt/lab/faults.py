@@ -53,6 +53,8 @@ class Drop:
     """The connection breaks: before the request is looked at, or after it was done and before the answer."""
 
     after: bool = False
+    halfway: bool = False
+    """It was done, and the connection breaks in the middle of the answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,15 @@ def test_a_dropped_request_gets_no_answer(in_clear: WireServer) -> None:
     assert [record.status for record in in_clear.requests] == [None, None, 200]
 
 
+def test_an_answer_may_break_off_halfway(in_clear: WireServer) -> None:
+    in_clear.faults.add(Fault("*", Drop(halfway=True)))
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        post(in_clear, headers=BASIC)
+    assert caught.value.partial.startswith(b"<s:Envelope")
+    assert in_clear.requests[0].status is None
+    assert in_clear.counts["Get Msvm_StorageJob"] == 1
+
+
 def test_a_host_may_want_to_be_told_again(in_clear: WireServer) -> None:
     in_clear.faults.add(Fault("*", Unauthorized()))
     status, headers, _ = post(in_clear, headers=BASIC)

@@ -4,12 +4,14 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 from hypercbt.lab.wire import sealing
 from hypercbt.lab.wire.auth import Conversation, Verdict
+from hypercbt.lab.wire.service import Reply
 
 if TYPE_CHECKING:
     from hypercbt.lab.wire.listener import Listener
@@ -119,14 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.UNAUTHORIZED, b"", verdict)
 
     def _clear(self, body: bytes, user: str, verdict: Verdict) -> None:
-        reply = self.server.service.answer(body, user)
-        if reply.body is None:
-            self._drop()
-            return
-        if reply.forget:
-            self._reject()
-            return
-        self._send(reply.status, reply.body, verdict, _SOAP)
+        self._reply(self.server.service.answer(body, user), verdict, _SOAP)
 
     def _sealed(self, body: bytes, user: str, verdict: Verdict) -> None:
         context = self._conversation.context
@@ -134,9 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         protocol = sealing.KERBEROS if sealing.KERBEROS in said else sealing.SPNEGO
         try:
             if context is None:
-                raise sealing.BadSealError(
-                    "nobody has authenticated here by a handshake"
-                )
+                raise sealing.BadSealError("no handshake was done here")
             plain = sealing.unseal(body, context.unwrap_winrm)
         except sealing.BadSealError:
             # A seal that does not hold spoils the keystream: this conversation is over. The status is [I].
@@ -144,29 +137,35 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.BAD_REQUEST, b"")
             return
         reply = self.server.service.answer(plain, user)
+        if reply.body is not None and not reply.forget:
+            reply = replace(reply, body=sealing.seal(reply.body, context, protocol))
+        self._reply(reply, verdict, sealing.content_type(protocol))
+
+    def _reply(self, reply: Reply, verdict: Verdict, kind: str) -> None:
         if reply.body is None:
-            self._drop()
-            return
-        if reply.forget:
-            self._reject()
-            return
-        sealed = sealing.seal(reply.body, context, protocol)
-        kind = sealing.content_type(protocol)
-        self._send(reply.status, sealed, verdict, kind)
+            self._break()
+        elif reply.forget:
+            self._conversation.forget()
+            self._send(reply.status, b"", self._conversation.authorize(None))
+        else:
+            half = len(reply.body) // 2 if reply.halfway else None
+            self._send(reply.status, reply.body, verdict, kind, half)
 
-    def _reject(self) -> None:
-        self._conversation.forget()
-        self._send(HTTPStatus.UNAUTHORIZED, b"", self._conversation.authorize(None))
-
-    def _drop(self) -> None:
+    def _break(self) -> None:
         """Break the connection instead of an answer."""
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.request.shutdown(socket.SHUT_RDWR)
 
     def _send(
-        self, status: int, body: bytes, verdict: Verdict | None = None, kind: str = ""
+        self,
+        status: int,
+        body: bytes,
+        verdict: Verdict | None = None,
+        kind: str = "",
+        half: int | None = None,
     ) -> None:
+        """Send an answer, or so many bytes of it."""
         self.send_response(status)
         for challenge in verdict.challenges if verdict else ():
             self.send_header("WWW-Authenticate", challenge)
@@ -176,8 +175,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[:half])
         self.wfile.flush()
+        if half is not None:
+            self._break()
 
 
 def _shown_name(connection: ssl.SSLSocket) -> str | None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypercbt.lab.faults import (
     Answer,
@@ -34,6 +34,8 @@ class Reply:
     body: bytes | None
     forget: bool = False
     """The connection is no longer authenticated."""
+    halfway: bool = False
+    """The connection breaks in the middle of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Service:
 
     def _before(self, effect: Effect | None) -> Reply | None:
         match effect:
-            case Drop(after=False):
+            case Drop(after=False, halfway=False):
                 return Reply(0, None)
             case Unauthorized():
                 return Reply(401, b"", forget=True)
@@ -156,6 +158,8 @@ class Service:
 
     def _after(self, effect: Effect | None, reply: Reply) -> Reply:
         match effect:
+            case Drop(halfway=True):
+                return replace(reply, halfway=True)
             case Drop(after=True):
                 return Reply(0, None)
             case Delay(seconds):
@@ -191,7 +195,7 @@ class Service:
     def _note(
         self, number: int, asked: Asked, data: bytes, reply: Reply, subcode: str | None
     ) -> None:
-        status = None if reply.body is None else reply.status
+        status = None if reply.body is None or reply.halfway else reply.status
         record = Record(
             number, asked, status, len(data), len(reply.body or b""), subcode
         )
