@@ -175,15 +175,10 @@ class Files:
         return opened.changes_since(id)
 
     def forget(self, machine: Machine, ids: Iterable[tuple[str, str]]) -> None:
-        """Drop ids that no checkpoint and no reference point has any more."""
-        kept = {rct for point in machine.points.values() for _, rct in point.disks} | {
-            frozen.rct_id
-            for checkpoint in machine.checkpoints
-            for frozen in checkpoint.disks
-        }
+        """Drop ids. Each is of one checkpoint, or of the one reference point that it became."""
         for location, rct_id in ids:
             disk = machine.disk(location)
-            if disk is None or rct_id in kept:
+            if disk is None:
                 continue
             opened = self.disk(machine, disk)
             if isinstance(opened, TrackedDisk) and rct_id in opened.ids:
