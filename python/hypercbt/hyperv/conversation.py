@@ -18,7 +18,6 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     retry_if_result,
-    stop_after_attempt,
     stop_after_delay,
     wait_exponential,
     wait_random,
@@ -41,6 +40,8 @@ from hypercbt.hyperv.values import VIRTUALIZATION, Answer, Instance, Reference, 
 from hypercbt.hyperv.wql import matches, select
 
 _ATTEMPTS = 5
+_FIRST_ATTEMPTS = 2
+"""Of a host that has never answered yet: its name may be a slip of the pen."""
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 8.0
 
@@ -91,6 +92,7 @@ class Conversation(Closing):
         self._sleep = sleep
         self._envelopes = Envelopes(channel.url, timeout_seconds)
         self._enumeration = Enumeration(self._envelopes, self._ask)
+        self._answered = False
         self._closed = False
 
     @property
@@ -205,9 +207,9 @@ class Conversation(Closing):
             make: Makes the request, with a message id of its own each time.
             repeatable: It only asks.
         """
+        too_late = stop_after_delay(3 * self._timeout_seconds)
         retrying = Retrying(
-            stop=stop_after_attempt(_ATTEMPTS)
-            | stop_after_delay(3 * self._timeout_seconds),
+            stop=lambda state: self._tried_enough(state) or too_late(state),
             wait=wait_exponential(
                 multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS
             )
@@ -226,12 +228,17 @@ class Conversation(Closing):
         answer: Element | Fault = retrying(self._once, make, repeatable)
         return answer
 
+    def _tried_enough(self, state: RetryCallState) -> bool:
+        most = _ATTEMPTS if self._answered else _FIRST_ATTEMPTS
+        return state.attempt_number >= most
+
     def _once(self, make: Callable[[], Request], repeatable: bool) -> Element | Fault:
         if self._closed:
             message = "the session is closed"
             raise ValueError(message)
         request = make()
         answer = self._channel.send(request)
+        self._answered = True
         try:
             body = body_of(request, answer)
         except HostReplyError as error:

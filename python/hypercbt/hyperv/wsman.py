@@ -165,11 +165,9 @@ class _Transport(Transport):
     def setup_encryption(self, session: requests.Session) -> None:
         self._prepare(session)  # called before anything is sent
         super().setup_encryption(session)
-        self._adapter.sealed = True
 
     def _prepare(self, session: requests.Session) -> None:
         session.trust_env = False
-        session.proxies.clear()
         session.mount("http://", self._adapter)
         session.mount("https://", self._adapter)
 
@@ -190,7 +188,8 @@ class _WinrmChannel:
         self._address = address
         self._method = method
         self._user = credentials.user
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._sending = False
         self._adapter = BoundedAdapter(read_seconds=seconds + _READ_MARGIN_SECONDS)
         self._transport = _Transport(
             self._adapter,
@@ -218,12 +217,19 @@ class _WinrmChannel:
     def send(self, request: Request) -> bytes:
         """Return the host's envelope, be it an answer or a fault."""
         with self._lock:
+            if self._sending:
+                # An enumeration that nobody holds any more is let go of wherever the garbage collector runs.
+                message = "another request is under way"
+                raise ValueError(message)
+            self._sending = True
             try:
                 return self._send(request)
             except StaleKeysError:
                 # The host let go of an idle connection. Nothing was sent: again, with new keys.
                 self._reset()
                 return self._send(request)
+            finally:
+                self._sending = False
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -243,7 +249,6 @@ class _WinrmChannel:
 
     def _connect(self) -> None:
         """Authenticate, and set up the keys, before anything of ours is sent."""
-        self._adapter.sealed = self._transport.encryption is not None
         try:
             self._transport.build_session()
         except Exception as error:
@@ -255,6 +260,7 @@ class _WinrmChannel:
 
     def _exchange(self, request: Request) -> bytes:
         self._adapter.sent = False
+        self._adapter.sealed = self._transport.encryption is not None
         try:
             return self._transport.send_message(request.text)
         except WinRMTransportError as error:  # HTTP 400 or 500, and with that a fault

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from winrm.transport import Transport
 
 from hypercbt.errors import (
     HostAccessDeniedError,
@@ -20,6 +21,7 @@ from hypercbt.errors import (
 from hypercbt.hyperv import connection
 from hypercbt.hyperv.classes import CIMV2
 from hypercbt.hyperv.credentials import Credentials
+from hypercbt.hyperv.envelope import Request
 from hypercbt.hyperv.values import Instance, Reference
 from hypercbt.hyperv.wsman import WsmanSession
 from hypercbt.lab.faults import (
@@ -32,6 +34,7 @@ from hypercbt.lab.faults import (
     Run,
     Unauthorized,
 )
+from hypercbt.lab.wire import sealing
 from hypercbt.lab.wire.server import TlsFiles, WireOptions, WireServer
 from integration.hyperv.certificates import Authority
 from lab.wire.tiny import IDS, Tiny, machines
@@ -44,6 +47,9 @@ WEB01 = Reference(
     "Msvm_ComputerSystem",
     {"CreationClassName": "Msvm_ComputerSystem", "Name": IDS[0]},
 )
+
+
+DROPS = [Drop(), Drop(halfway=True), Drop(after=True)]
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +176,7 @@ def test_many_come_however_a_host_pages(
         refuse_filters=refuse_filters,
         max_batch_items=max_batch_items,
     )
-    tiny = Tiny(list(machines(130)))
+    tiny = Tiny(list(machines(60)))
     with (
         WireServer(tiny, users={"lab": "lab"}, options=options) as server,
         WsmanSession.open(server.url, credentials=LAB) as session,
@@ -178,14 +184,14 @@ def test_many_come_however_a_host_pages(
         everything = list(session.enumerate("Msvm_ComputerSystem"))
         asked = [
             list(session.query("Msvm_ComputerSystem", where={"ElementName": f"VM{n}"}))
-            for n in (3, 77)
+            for n in (3, 47)
         ]
         counts = server.counts
 
-    assert len({i.properties["Name"] for i in everything}) == len(everything) == 130
+    assert len({i.properties["Name"] for i in everything}) == len(everything) == 60
     assert [[i.properties["ElementName"] for i in found] for found in asked] == [
         ["vm3"],
-        ["vm77"],
+        ["vm47"],
     ]
     # A filter is refused once, and then no longer sent.
     assert counts["Enumerate"] == (4 if refuse_filters else 3)
@@ -230,12 +236,12 @@ def test_a_context_that_expired_begins_anew(tiny: Tiny) -> None:
     assert len(set(names)) == len(names) == 120
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("drop", DROPS, ids=str)
 def test_a_page_that_was_lost_is_not_skipped(
-    tiny: Tiny, server: WireServer, session: WsmanSession, after: bool
+    tiny: Tiny, server: WireServer, session: WsmanSession, drop: Drop
 ) -> None:
     tiny.things = list(machines(120))
-    server.faults.add(Fault("Pull", Drop(after=after)))
+    server.faults.add(Fault("Pull", drop))
 
     found = list(session.enumerate("Msvm_ComputerSystem"))
 
@@ -243,12 +249,12 @@ def test_a_page_that_was_lost_is_not_skipped(
     assert len({i.properties["Name"] for i in found}) == len(found) == 120
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("drop", DROPS, ids=str)
 def test_a_question_survives_a_broken_connection_under_sealing(
-    server: WireServer, session: WsmanSession, after: bool
+    server: WireServer, session: WsmanSession, drop: Drop
 ) -> None:
     for nth in (1, 3, 4):
-        server.faults.add(Fault("*", Drop(after=after), nth=nth))
+        server.faults.add(Fault("*", drop, nth=nth))
 
     for _ in range(4):
         assert session.get(WEB01) is not None
@@ -256,16 +262,16 @@ def test_a_question_survives_a_broken_connection_under_sealing(
     assert len(server.faults.struck) == 3
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("drop", DROPS, ids=str)
 def test_a_change_whose_answer_was_lost_is_reported_and_not_repeated(
-    tiny: Tiny, server: WireServer, session: WsmanSession, after: bool
+    tiny: Tiny, server: WireServer, session: WsmanSession, drop: Drop
 ) -> None:
-    server.faults.add(Fault("GetVirtualDiskChanges", Drop(after=after)))
+    server.faults.add(Fault("GetVirtualDiskChanges", drop))
 
     with pytest.raises(LostReplyError):
         change(session)
 
-    assert len(tiny.calls) == (1 if after else 0)
+    assert len(tiny.calls) == (0 if drop == Drop() else 1)
     assert change(session) == 0
 
 
@@ -642,6 +648,69 @@ def test_nothing_is_sent_in_the_clear_to_whoever_does_not_ask_who_we_are(
     assert heard
     for request in heard:
         assert b"GetVirtualDiskChanges" not in request
+
+
+def test_an_answer_in_the_clear_is_not_believed_if_the_question_was_sealed(
+    server: WireServer, session: WsmanSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Anybody on the way could have written it.
+    with monkeypatch.context() as clear:
+        clear.setattr(sealing, "seal", lambda plain, context, protocol: plain)
+        clear.setattr(sealing, "content_type", lambda _: "application/soap+xml")
+        for ask_it in (change, ask, change):
+            with pytest.raises(LostReplyError, match="in the clear"):
+                ask_it(session)
+
+    assert change(session) == 0
+
+
+def test_what_cannot_be_sealed_is_not_sent(
+    tiny: Tiny,
+    server: WireServer,
+    session: WsmanSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # pywinrm goes on in the clear where keys could not be had.
+    monkeypatch.setattr(Transport, "setup_encryption", lambda self, session: None)
+
+    for _ in range(2):
+        with pytest.raises(HostAuthenticationError, match="cannot be sealed"):
+            change(session)
+    assert server.counts["*"] == 0
+
+
+def test_a_handshake_that_broke_leaves_no_session_that_would_speak_in_the_clear(
+    server: WireServer, session: WsmanSession
+) -> None:
+    server.close()
+    for _ in range(2):
+        with pytest.raises(HostUnreachableError):
+            change(session)
+
+    with WireServer(Tiny(), users={"lab": "lab"}, port=server.port) as back:
+        assert change(session) == 0
+        assert back.counts["*"] == 1
+
+
+def test_an_enumeration_that_is_let_go_of_within_a_request_does_no_harm(
+    tiny: Tiny, server: WireServer, session: WsmanSession
+) -> None:
+    # The garbage collector may run anywhere; here it runs while the host does what it was asked for.
+    tiny.things = list(machines(120))
+    found = session.enumerate("Msvm_ComputerSystem")
+    next(found)
+    exchange = session._channel._exchange  # type: ignore[attr-defined]
+
+    def collected(request: Request) -> bytes:
+        nonlocal found
+        found = iter(())
+        answer: bytes = exchange(request)
+        return answer
+
+    session._channel._exchange = collected  # type: ignore[attr-defined]
+    assert change(session) == 0
+    assert change(session) == 0
+    assert server.counts["Release"] == 0
 
 
 def test_several_threads_wait_for_each_other(tiny: Tiny, session: WsmanSession) -> None:

@@ -109,10 +109,11 @@ def test_a_method_that_is_not_declared_is_misuse() -> None:
 def test_what_only_asks_is_repeated_with_a_message_id_of_its_own(
     error: Exception,
 ) -> None:
-    session, channel = conversation(error, error, machine("A"))
+    session, channel = conversation(GONE, error, error, machine("A"))
+    session.get(VM)
 
     assert session.get(VM) is not None
-    assert len({request.message_id for request in channel.requests}) == 3
+    assert len({request.message_id for request in channel.requests}) == 4
 
 
 def test_what_changes_something_is_not_sent_twice() -> None:
@@ -151,12 +152,21 @@ def test_a_method_that_only_asks_is_repeated() -> None:
     ],
 )
 def test_repeating_comes_to_an_end(said: Said, kind: type[Exception]) -> None:
-    session, channel = conversation(*[said] * 20)
+    session, channel = conversation(GONE, *[said] * 20)
+    session.get(VM)
 
     with pytest.raises(kind) as caught:
         session.get(VM)
     assert type(caught.value) is kind
-    assert len(channel.requests) == 5
+    assert len(channel.requests) == 1 + 5
+
+
+def test_a_host_that_never_answered_is_asked_twice() -> None:
+    session, channel = conversation(*[HostUnreachableError("x")] * 20)
+
+    with pytest.raises(HostUnreachableError):
+        session.get(VM)
+    assert len(channel.requests) == 2
 
 
 @pytest.mark.parametrize(
