@@ -173,7 +173,7 @@ class RestorePoint:
         Raises:
             ValueError: The point has several disks.
         """
-        return self._only_disk().open()
+        return self.only_disk().open()
 
     def serve(self, address: Path) -> NbdServer:
         """Serve the only disk over NBD. See `PointDisk.serve`.
@@ -181,7 +181,7 @@ class RestorePoint:
         Raises:
             ValueError: The point has several disks.
         """
-        return self._only_disk().serve(address)
+        return self.only_disk().serve(address)
 
     def restore(
         self,
@@ -197,7 +197,7 @@ class RestorePoint:
         Raises:
             ValueError: The point has several disks.
         """
-        return self._only_disk().restore(
+        return self.only_disk().restore(
             path,
             format=format,
             overwrite=overwrite,
@@ -236,7 +236,12 @@ class RestorePoint:
             f"restore point {self.id} has no disk {index}; it has {numbers}"
         )
 
-    def _only_disk(self) -> PointDisk:
+    def only_disk(self) -> PointDisk:
+        """Return the one disk of the point.
+
+        Raises:
+            ValueError: It has several, or none.
+        """
         if len(self.disks) != 1:
             names = ", ".join(disk.name for disk in self.disks)
             raise ValueError(
