@@ -24,7 +24,7 @@ CLASSES = (
         "InstanceID VirtualSystemIdentifier",
         ELEMENT,
         """
-        string VirtualSystemIdentifier; datetime CreationTime; uint8 ConsistencyLevel; uint16 ReferencePointType
+        string VirtualSystemIdentifier; datetime CreationTime; uint16 ConsistencyLevel; uint16 ReferencePointType
         boolean HasAssociatedData; string[] VirtualDiskIdentifiers; string[] ResilientChangeTrackingIdentifiers
         string[] LogIdentifiers
         """,
@@ -46,7 +46,7 @@ CLASSES = (
         "Msvm_DiskMergeSettingData",
         "InstanceID",
         ELEMENT,
-        "uint16 EnabledState",
+        "uint32 EnabledState",
         parents=_SETTING,
     ),
 )
