@@ -10,10 +10,15 @@ import resource
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import hypercbt
-from hypercbt import Repository
+from hypercbt import Extents, Repository
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it has no other
+
+from machines import Part, back_up
 
 
 def act(command: dict[str, Any]) -> None:
@@ -29,12 +34,33 @@ def act(command: dict[str, Any]) -> None:
                         tuple(change) for change in options["changes"]
                     ]
                 hypercbt.backup_disk(command["disk"], repository=repository, **options)
+            case "machine":
+                back_up_machine(repository, command)
             case "delete":
                 repository.delete(command["point"])
             case "verify":
                 repository.verify()
             case action:
                 raise ValueError(action)
+
+
+def back_up_machine(repository: Repository, command: dict[str, Any]) -> None:
+    """Make a point of a machine's disks and files, and a baseline."""
+    parts = [
+        Part(
+            Path(part["file"]),
+            part["location"],
+            method=part["method"],
+            changes=None
+            if part["changes"] is None
+            else Extents([tuple(change) for change in part["changes"]]),
+            base=part["base"],
+            sealed_in=Path(part["file"]).name,
+        )
+        for part in command["parts"]
+    ]
+    files = [Path(file) for file in command["files"]]
+    back_up(repository, parts, files=files, baseline=True)
 
 
 def fork(command: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,172 @@
+"""The client of a backup of a virtual machine is interrupted at each numbered request, and at each call of its storage.
+
+By kill -9, Ctrl-C, SIGTERM, a connection that breaks once and one that stays away; right before the host does what was
+asked, right after, and later. Then somebody else comes, another backup or `check`, and afterwards the host is as it
+would be had nothing happened: see `vm_scene.after`.
+
+What takes all of it is `make hyperv-kills`. Otherwise a share is drawn by `HYPERV_KILL_SEED`: from those requests that
+change something, and from the others.
+"""
+
+import os
+import random
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .scene import ABORTED, Ended, count_calls
+from .vm_scene import (
+    KINDS,
+    WAYS,
+    How,
+    Kind,
+    VmScene,
+    VmWorker,
+    after,
+    copied,
+    fresh,
+    names_of,
+    play,
+    started_vm_worker,
+)
+
+SEED = os.environ.get("HYPERV_KILL_SEED", "1")
+ALL = os.environ.get("HYPERV_KILLS") == "all"
+ONLY = os.environ.get("HYPERV_KILL_AT")
+"""The number of a request or call, to see one case again."""
+CHANGING = 1
+OTHERS = 1
+LAST_CALLS = 40
+"""Of the calls of the storage: index, commit, baseline, close."""
+
+
+@pytest.fixture(scope="module")
+def vm_worker() -> Iterator[VmWorker]:
+    with started_vm_worker() as worker:
+        yield worker
+
+
+class Original:
+    """A scene that is copied for each case, and what one run of it asks the host."""
+
+    def __init__(self, folder: Path, kind: Kind, worker: VmWorker) -> None:
+        self.scene = VmScene.make(folder / "original", kind, worker)
+        self.scene.close()
+        trial = copied(self.scene, folder / "trial", "trial")
+        self.names = names_of(trial)
+        trial.settled()
+        trial.whole()
+        trial.close()
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+def original(
+    request: pytest.FixtureRequest, folders: Path, vm_worker: VmWorker
+) -> Original:
+    kind: Kind = request.param
+    (folders / kind.name).mkdir()
+    return Original(folders / kind.name, kind, vm_worker)
+
+
+def chosen(names: list[str], draw: random.Random) -> list[int]:
+    """Return the numbers of the requests to interrupt at."""
+    if ONLY:
+        return [int(ONLY)]
+    everything = list(range(1, len(names) + 1))
+    if ALL:
+        return everything
+    changing = [n for n in everything if changes_something(names[n - 1])]
+    others = [n for n in everything if n not in changing]
+    return sorted(draw.sample(changing, CHANGING) + draw.sample(others, OTHERS))
+
+
+def changes_something(name: str) -> bool:
+    return name in (
+        "CreateSnapshot",
+        "ModifySystemSettings",
+        "ConvertToReferencePoint",
+        "DestroyReferencePoint",
+        "Get Msvm_ConcreteJob",
+        "Enumerate Msvm_AffectedJobElement",
+    )
+
+
+class Tally:
+    """Cases, and what was found in them."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.cases = 0
+        self.findings: list[str] = []
+        self.started = time.monotonic()
+
+    def failed(self, case: str, error: BaseException) -> None:
+        where = "".join(traceback.format_exception(error, limit=-4))
+        self.findings.append(f"{self.title}, {case}:\n{where}")
+
+    def end(self) -> None:
+        seconds = time.monotonic() - self.started
+        print(
+            f"{self.title}: {self.cases} cases, {seconds:.0f} s, {len(self.findings)} findings"
+        )
+        assert not self.findings, "\n".join(self.findings)
+
+
+@pytest.mark.parametrize("how", WAYS, ids=lambda how: how.name)
+def test_after_an_interruption_the_next_run_leaves_everything_right(
+    original: Original, folder: Path, how: How
+) -> None:
+    title = f"{original.scene.kind.name} {how.name}"
+    tally = Tally(title)
+    draw = random.Random(f"{SEED} {title}")
+    for nth in chosen(original.names, draw):
+        tally.cases += 1
+        try:
+            play(original.scene, folder / "scene", how, nth, f"{SEED} {title} {nth}")
+        except Exception as error:
+            tally.failed(f"request {nth} ({original.names[nth - 1]})", error)
+    tally.end()
+
+
+def test_after_a_kill_at_a_call_of_the_storage_the_next_run_leaves_everything_right(
+    original: Original, folder: Path
+) -> None:
+    title = f"{original.scene.kind.name} storage"
+    tally = Tally(title)
+    draw = random.Random(f"{SEED} {title}")
+    for call in calls(original.scene, folder, draw):
+        tally.cases += 1
+        try:
+            abort(original.scene, folder / "scene", call, f"{SEED} {title} {call}")
+        except Exception as error:
+            tally.failed(f"call {call}", error)
+    tally.end()
+
+
+def calls(original: VmScene, folder: Path, draw: random.Random) -> list[int]:
+    """Return the numbers of the calls to interrupt at: the last ones are commit, baseline and close."""
+    if ONLY:
+        return [int(ONLY)]
+
+    def run(abort_at: int) -> Ended:
+        with fresh(original, folder / "count", "count") as scene:
+            ended = scene.run("backup", abort_at=abort_at)
+            return Ended(ended.code, ended.seconds)
+
+    count = count_calls(run)
+    everything = list(range(count))
+    if ALL:
+        return everything
+    return sorted(draw.sample(everything[-LAST_CALLS:], 2) + draw.sample(everything, 1))
+
+
+def abort(original: VmScene, folder: Path, call: int, seed: str) -> None:
+    """Kill one run at a call of its storage, and look at everything afterwards."""
+    with fresh(original, folder, seed) as scene:
+        ended = scene.run("backup", abort_at=call)
+        # Threads take turns: the last call of one run may be the last but one of another.
+        assert ended.code in (ABORTED, 0), ended
+        after(scene, scene.random.choice(["backup", "check"]), clean=False)
