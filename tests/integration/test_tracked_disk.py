@@ -373,6 +373,7 @@ def test_a_server_says_what_it_serves_and_does_what_it_is_told(path: Path) -> No
         assert ready["disk_bytes"] == DISK_BYTES
         assert ready["tracking"] == "started"
         assert (ready["frozen"], ready["ids"], ready["reason"]) == (None, [], None)
+        assert ready["checkpoints"] == []
         sealed = server.ask("seal")["id"]
         frozen = server.ask("freeze")
         assert frozen == {
@@ -397,6 +398,7 @@ def test_a_server_says_what_it_serves_and_does_what_it_is_told(path: Path) -> No
     ("line", "kind"),
     [
         ("thaw", "ValueError"),
+        ("discard", "ValueError"),
         ("dance", "ValueError"),
         ("changes", "ValueError"),
         ("seal now", "ValueError"),
@@ -427,7 +429,12 @@ def test_a_signal_is_a_clean_stop_also_while_frozen(
     with lab_disk(path) as server:
         assert server.ready["tracking"] == "continued"
         assert server.ready["frozen"] == {"id": None, "file": str(path)}
+        assert server.ready["checkpoints"] == [server.ready["frozen"]]
         assert server.ready["ids"] == [frozen]
+        assert server.ask("freeze")["file"] != str(path)
+        assert server.ask("discard") == {"ok": True, "command": "discard"}
+        assert server.ask("ids")["ids"] == []
+        assert server.ask("thaw")["ok"] is True
         assert server.ask("thaw")["ok"] is True
 
 
@@ -579,7 +586,8 @@ def test_a_power_cut_stops_a_merge_of_another_thread_and_the_next_open_ends_it(
 
 def test_the_python_of_the_document_runs(tmp_path: Path) -> None:
     document = (DOCS / "lab.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "import TrackedDisk" in block)
     subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,

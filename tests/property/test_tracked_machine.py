@@ -25,6 +25,7 @@ SECTOR = 512
 DISK_BYTES = 5 * MIB
 BLOCK_BYTES = MIB
 SECTORS = DISK_BYTES // SECTOR
+MOST_CHECKPOINTS = 3
 
 PLACES = st.one_of(
     st.integers(0, SECTORS - 1),
@@ -38,12 +39,45 @@ LENGTHS = st.one_of(
 )
 
 
+# Each sector of the model is one byte, and holds it again and again.
+BYTES = [bytes([byte]) * SECTOR for byte in range(256)]
+
+
+def expand(sectors: bytes | bytearray) -> bytes:
+    """The bytes of a disk with these sectors."""
+    return b"".join(map(BYTES.__getitem__, sectors))
+
+
+def squeeze(content: bytes) -> bytes:
+    """The sectors of a disk whose content is as the guest writes it."""
+    sectors = content[::SECTOR]
+    assert expand(sectors) == content
+    return sectors
+
+
+@dataclass
+class Held:
+    """A checkpoint, and what it holds."""
+
+    frozen: Frozen
+    content: bytes
+
+
+@dataclass
+class Layer:
+    """A file that is a checkpoint's alone, and what it shows."""
+
+    path: Path
+    content: bytes
+    depth: int
+
+
 @dataclass
 class Backup:
-    """A restore point, the id that its successor starts from, and what the disk held."""
+    """A restore point, what the disk held, and the id that its successor starts from, unless that was lost."""
 
     point: RestorePoint
-    id: str
+    id: str | None
     content: bytes
 
 
@@ -53,15 +87,15 @@ class TrackedMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="hypercbt-"))
-        self.host = self.folder / "host-0"
-        self.host.mkdir()
-        self.hosts = 1
+        self.path = self.folder / "web01.vhdx"
         self.repository = Repository.create(
             self.folder / "repository", chunk_size=64 << 10
         )
-        self.content = bytearray(DISK_BYTES)
-        self.frozen: Frozen | None = None
-        self.frozen_content = b""
+        self.content = bytearray(SECTORS)
+        # What a power cut may leave of each sector: what was flushed, and every state since.
+        self.possible: list[bytes] = [bytes(SECTORS)]
+        self.stack: list[Held] = []
+        self.layer: Layer | None = None
         self.last: Backup | None = None
         self.byte = 0
 
@@ -69,132 +103,176 @@ class TrackedMachine(RuleBasedStateMachine):
         self.disk.close()
         shutil.rmtree(self.folder)
 
-    @property
-    def path(self) -> Path:
-        return self.host / "web01.vhdx"
-
     @initialize(fixed=st.booleans())
     def make(self, fixed: bool) -> None:
-        self.disk = TrackedDisk.create(
+        created = TrackedDisk.create(
             self.path, DISK_BYTES, fixed=fixed, block_size=BLOCK_BYTES
         )
-        assert self.disk.tracking.state == "started"
+        assert created.tracking.state == "started"
+        created.close()
+        self.disk = TrackedDisk.open(self.path, volatile=True)
 
-    def extent(self, sector: int, sectors: int) -> tuple[int, int]:
-        return sector * SECTOR, min(sectors, SECTORS - sector) * SECTOR
+    def flushed(self) -> None:
+        self.possible = [bytes(self.content)]
 
-    @rule(sector=PLACES, sectors=LENGTHS)
-    def write(self, sector: int, sectors: int) -> None:
-        at, length = self.extent(sector, sectors)
-        self.byte = self.byte % 255 + 1
-        self.disk.write_at(at, bytes([self.byte]) * length)
-        self.content[at : at + length] = bytes([self.byte]) * length
+    @rule(
+        kind=st.sampled_from(["write", "write", "zero", "trim"]),
+        sector=PLACES,
+        sectors=LENGTHS,
+    )
+    def change(self, kind: str, sector: int, sectors: int) -> None:
+        end = min(sector + sectors, SECTORS)
+        at, length = sector * SECTOR, (end - sector) * SECTOR
+        before = bytes(self.content[sector:end])
+        if kind == "write":
+            self.byte = self.byte % 255 + 1
+            self.content[sector:end] = bytes([self.byte]) * (end - sector)
+            self.disk.write_at(at, expand(self.content[sector:end]))
+        elif kind == "zero":
+            self.content[sector:end] = bytes(end - sector)
+            self.disk.zero(at, length)
+        else:
+            self.disk.unmap(at, length)
+            now = squeeze(self.disk.read_at(at, length))
+            for old, new in zip(before, now, strict=True):
+                assert new in (old, 0)
+            self.content[sector:end] = now
+        self.possible.append(bytes(self.content))
 
-    @rule(sector=PLACES, sectors=LENGTHS)
-    def zero(self, sector: int, sectors: int) -> None:
-        at, length = self.extent(sector, sectors)
-        self.disk.zero(at, length)
-        self.content[at : at + length] = bytes(length)
-
-    @rule(sector=PLACES, sectors=LENGTHS)
-    def trim(self, sector: int, sectors: int) -> None:
-        at, length = self.extent(sector, sectors)
-        self.disk.unmap(at, length)
-        now = self.disk.read_at(at, length)
-        for offset in range(0, length, SECTOR):
-            before = self.content[at + offset : at + offset + SECTOR]
-            assert now[offset : offset + SECTOR] in (before, bytes(SECTOR))
-        self.content[at : at + length] = now
-
-    @rule()
-    def flush(self) -> None:
+    @rule(write_back=st.booleans())
+    def flush(self, write_back: bool) -> None:
         self.disk.flush()
+        self.flushed()
+        if write_back:
+            self.disk.flush_tracking()
 
-    @rule()
-    def write_the_map_back(self) -> None:
-        self.disk.flush_tracking()
-
-    @precondition(lambda self: self.frozen is None)
+    @precondition(lambda self: len(self.stack) < MOST_CHECKPOINTS)
     @rule()
     def freeze(self) -> None:
-        self.frozen = self.disk.freeze()
-        self.frozen_content = bytes(self.content)
+        frozen = self.disk.freeze(since=self.disk.ids)
+        self.stack.append(Held(frozen, bytes(self.content)))
+        self.flushed()
 
-    @precondition(lambda self: self.frozen is not None)
+    @precondition(lambda self: self.stack)
     @rule()
     def thaw(self) -> None:
+        if self.layer is not None and self.layer.depth == len(self.stack):
+            self.layer.path.unlink()
+            self.layer = None
         self.disk.thaw()
-        self.frozen = None
+        self.stack.pop()
+        self.flushed()
 
-    @precondition(lambda self: self.frozen is not None)
+    @precondition(lambda self: self.stack)
     @rule()
-    def back_up(self) -> None:
-        """Back up the frozen file: everything the first time, later what the tracker reports."""
-        assert self.frozen is not None
-        last = self.last
+    def discard(self) -> None:
+        self.disk.discard()
+        assert self.disk.tracking.state == "lost"
+        assert self.disk.ids == []
+        self.content[:] = self.stack[-1].content
+        self.flushed()
+        if self.last is not None and self.last.id is not None:
+            with pytest.raises(ChangeTrackingLostError):
+                self.disk.changes_since(self.last.id)
+            self.last.id = None
+
+    @precondition(lambda self: self.stack and self.layer is None)
+    @rule(sector=PLACES, byte=st.integers(1, 255))
+    def add_layer(self, sector: int, byte: int) -> None:
+        path = self.folder / "web01-auto.avhdx"
+        self.disk.add_layer(path, [(sector * SECTOR, BYTES[byte])])
+        content = bytearray(self.stack[-1].content)
+        content[sector] = byte
+        self.layer = Layer(path, bytes(content), len(self.stack))
+
+    @rule(freeze=st.booleans(), as_of_freeze=st.booleans(), sector=PLACES)
+    def back_up(self, freeze: bool, as_of_freeze: bool, sector: int) -> None:
+        """Back up the newest frozen file: all of it, or what the tracker reports, at the freeze or now."""
+        if not self.stack or (freeze and len(self.stack) < MOST_CHECKPOINTS):
+            self.freeze()
+        self.change("write", sector, 1)
+        held, last, known = self.stack[-1], self.last, self.disk.ids
+        changes = None
+        # An id tells nothing of a checkpoint that is older than itself: after a thaw there may be such a one.
+        if (
+            last is not None
+            and last.id is not None
+            and held.frozen.id in known[known.index(last.id) :]
+        ):
+            changes = self.disk.changes_since(last.id)
+            if as_of_freeze:
+                changes = held.frozen.changes.get(last.id, changes)
         point = backup_disk(
-            self.path,
+            held.frozen.file,
             repository=self.repository,
-            changes=None if last is None else self.disk.changes_since(last.id),
-            since=None if last is None else last.point,
+            name="web01",
+            changes=changes,
+            since=None if changes is None or last is None else last.point,
             # No audit: it would find, and mend, what the tracker missed.
             audit="off",
         )
-        assert point.open().read() == self.frozen_content
-        if last is not None and last.id != self.frozen.id:
+        assert squeeze(point.open().read()) == held.content
+        if last is not None and last.id in known and last.id != held.frozen.id:
             self.disk.forget(last.id)
-        self.last = Backup(point, self.frozen.id, self.frozen_content)
+        sealed = held.frozen.id if held.frozen.id in known else None
+        self.last = Backup(point, sealed, held.content)
 
     @rule()
     def stop_and_start(self) -> None:
         self.disk.close()
+        self.flushed()
         self.open_again()
 
-    @rule(lose_rct=st.booleans())
-    def power_cut(self, lose_rct: bool) -> None:
-        """What a copy of the files of a running host holds: the other host goes on with it."""
-        self.disk.flush()
-        before, self.host = self.host, self.folder / f"host-{self.hosts}"
-        self.hosts += 1
-        shutil.copytree(before, self.host)
-        self.disk.close()
-        shutil.rmtree(before)
+    @rule(flush_first=st.booleans(), lose_rct=st.booleans())
+    def cut_power(self, flush_first: bool, lose_rct: bool) -> None:
+        """What was not flushed is as before or not; every sector by itself."""
+        if flush_first:
+            self.flush(write_back=False)
+        self.disk.cut_power()
         if lose_rct:
-            (self.host / "web01.vhdx.rct").unlink(missing_ok=True)
+            self.path.with_name("web01.vhdx.rct").unlink(missing_ok=True)
         self.open_again()
+        found = squeeze(self.disk.read_at(0, DISK_BYTES))
+        for sector, *possible in zip(found, *self.possible, strict=True):
+            assert sector in possible
+        self.content[:] = found
+        self.flushed()
 
     def open_again(self) -> None:
-        self.disk = TrackedDisk.open(self.path)
+        self.disk = TrackedDisk.open(self.path, volatile=True)
         assert self.disk.tracking.state == "continued"
-        found = self.disk.frozen
-        assert (found is None) == (self.frozen is None)
-        if self.frozen is not None:
-            self.frozen = Frozen(self.frozen.id, self.path)
 
     @invariant()
     def the_disk_holds_what_was_written(self) -> None:
-        assert self.disk.read_at(0, DISK_BYTES) == self.content
+        assert self.disk.read_at(0, DISK_BYTES) == expand(self.content)
 
     @invariant()
-    def the_frozen_file_does_not_change(self) -> None:
-        if self.frozen is not None:
-            with VirtualDisk.open(self.frozen.file) as disk:
-                assert disk.read_at(0, DISK_BYTES) == self.frozen_content
+    def no_frozen_file_changes(self) -> None:
+        files = [checkpoint.file for checkpoint in self.disk.checkpoints]
+        assert files == [held.frozen.file for held in self.stack]
+        for held in self.stack:
+            self.holds(held.frozen.file, held.content)
+        if self.layer is not None:
+            self.holds(self.layer.path, self.layer.content)
+
+    def holds(self, file: Path, content: bytes) -> None:
+        with VirtualDisk.open(file) as disk:
+            assert disk.read_at(0, DISK_BYTES) == expand(content)
 
     @invariant()
     def every_change_since_the_last_backup_is_reported(self) -> None:
-        if self.last is None:
+        if self.last is None or self.last.id is None:
             return
         reported = self.disk.changes_since(self.last.id)
-        content = self.last.content
-        for at in range(0, DISK_BYTES, 4096):
-            if content[at : at + 4096] != self.content[at : at + 4096]:
-                assert at in reported
+        for sector, (then, now) in enumerate(
+            zip(self.last.content, self.content, strict=True)
+        ):
+            assert then == now or sector * SECTOR in reported
 
 
 TestTrackedDisk = TrackedMachine.TestCase
 TestTrackedDisk.settings = settings(
-    max_examples=30,
+    max_examples=25,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

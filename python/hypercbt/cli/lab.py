@@ -4,7 +4,8 @@ Standard input has one command a line, standard output one JSON document a line,
 
 ```text
 freeze        the file stops changing, the guest goes on in a child of it     id, file
-thaw          the child is merged back
+thaw          the newest child is merged back
+discard       the guest goes back to the newest checkpoint; every id is lost
 seal          an id without a checkpoint                                      id
 changes ID    what changed since                                              changes, changed_bytes
 ids           those that are kept, oldest first                               ids
@@ -52,8 +53,8 @@ def disk(
 ) -> None:
     """Serve a VHDX file to a guest, writable, and keep track of what changes.
 
-    It does what its standard input says, one command a line (freeze, thaw, seal, changes ID, ids, forget ID,
-    write-back, stop), and answers with one JSON document a line: docs/lab.md.
+    It does what its standard input says, one command a line (freeze, thaw, discard, seal, changes ID, ids,
+    forget ID, write-back, stop), and answers with one JSON document a line: docs/lab.md.
 
     Args:
         file: The base file of the disk. Its tracker's files, and that of a checkpoint, lie beside it.
@@ -86,6 +87,7 @@ class _Session:
         self._commands: dict[str, Callable[[str], Document]] = {
             "freeze": self._freeze,
             "thaw": self._thaw,
+            "discard": self._discard,
             "seal": self._seal,
             "changes": self._changes,
             "ids": self._ids,
@@ -139,7 +141,8 @@ class _Session:
         return answer(word, do)
 
     def _ready(self) -> Document:
-        tracking, checkpoint = self._disk.tracking, self._disk.frozen
+        tracking, checkpoints = self._disk.tracking, self._disk.checkpoints
+        frozen = [{"id": found.id, "file": str(found.file)} for found in checkpoints]
         return {
             "format": 1,
             "event": "ready",
@@ -149,8 +152,8 @@ class _Session:
             "tracking": tracking.state,
             "reason": tracking.reason,
             "ids": self._disk.ids,
-            "frozen": checkpoint
-            and {"id": checkpoint.id, "file": str(checkpoint.file)},
+            "frozen": frozen[-1] if frozen else None,
+            "checkpoints": frozen,
         }
 
     def _freeze(self, _: str) -> Document:
@@ -159,6 +162,10 @@ class _Session:
 
     def _thaw(self, _: str) -> Document:
         self._disk.thaw()
+        return {}
+
+    def _discard(self, _: str) -> Document:
+        self._disk.discard()
         return {}
 
     def _seal(self, _: str) -> Document:
