@@ -670,13 +670,42 @@ def test_what_cannot_be_sealed_is_not_sent(
     session: WsmanSession,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # pywinrm goes on in the clear where keys could not be had.
+    # pywinrm goes on in the clear where keys could not be had, or with those of a connection that is gone.
+    assert change(session) == 0
+    server.drop_connections()
     monkeypatch.setattr(Transport, "setup_encryption", lambda self, session: None)
 
     for _ in range(2):
         with pytest.raises(HostAuthenticationError, match="cannot be sealed"):
             change(session)
-    assert server.counts["*"] == 0
+    assert len(tiny.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "sent"),
+    [
+        (403, HostAccessDeniedError, 1),
+        (404, HostUnreachableError, 5),
+        (503, HostUnreachableError, 5),
+        (502, LostReplyError, 1),
+        (307, LostReplyError, 1),
+    ],
+)
+def test_what_is_refused_at_the_door_was_not_done(
+    server: WireServer,
+    session: WsmanSession,
+    status: int,
+    kind: type[Exception],
+    sent: int,
+) -> None:
+    assert change(session) == 0
+    server.faults.add(Fault("*", Answer(b"no", status=status), times=None))
+
+    with pytest.raises(kind, match=str(status)) as caught:
+        change(session)
+
+    assert type(caught.value) is kind
+    assert len(server.faults.struck) == sent
 
 
 def test_a_handshake_that_broke_leaves_no_session_that_would_speak_in_the_clear(
