@@ -254,6 +254,29 @@ def test_a_file_that_nobody_knows_is_not_found(tmp_path: Path) -> None:
             assert answer["ReturnValue"] == 32779
 
 
+def test_a_file_that_was_merged_away_is_not_found_any_more(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01")
+        snapshot = host.snapshot(vm)
+        leaf = vm.disks[0].path
+        assert host.setting_data(leaf)["Path"] == leaf
+        host.convert(snapshot)
+        host.merge()
+        answer = host.call(IMAGES, "GetVirtualHardDiskSettingData", Path=leaf)
+        assert answer["ReturnValue"] == 32779
+
+
+def test_a_reference_point_that_is_gone_is_a_fault(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01")
+        vm.add_reference_points(1)
+        (point,) = host.all("Msvm_VirtualSystemReferencePoint")
+        host.done(host.forget(point))
+        with pytest.raises(ProviderError) as caught:
+            host.forget(point)
+        assert caught.value.subcode == "a:DestinationUnreachable"
+
+
 def test_a_path_is_found_in_any_case(tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         _, file, since = frozen(host, 0)

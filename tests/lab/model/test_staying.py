@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hypercbt import VirtualDisk
-from hypercbt.lab import NewDisk, Quirks
+from hypercbt.lab import NewDisk, Quirks, TrackedDisk
 from hypercbt.lab.wire.provider import Ref
 from lab.model.calling import SETTINGS, Host, piece, system
 
@@ -83,6 +83,25 @@ def test_a_merge_goes_on_after_a_power_cut(tmp_path: Path) -> None:
         assert found.values["OperationalStatus"] == (2, 32772)
         host.merge()
         assert vm.disks[0].path == base
+        assert vm.disks[0].read(0, 4096) == piece(1)
+
+
+def test_a_freeze_that_the_host_could_not_note_any_more_is_merged_away(
+    tmp_path: Path,
+) -> None:
+    """As a cut between the freeze of a disk and the host's own note of it leaves it."""
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01", disks=[16 << 20, 16 << 20])
+        base = vm.disks[0].files[0]
+    with TrackedDisk.open(base) as disk:
+        disk.freeze()
+        disk.write_at(0, piece(1))
+    with Host(tmp_path) as host:
+        vm = host.vm("web01")
+        before = vm.disks[0].files
+        assert (len(before), before[0]) == (2, base)
+        host.merge()
+        assert vm.disks[0].files[-1] == base
         assert vm.disks[0].read(0, 4096) == piece(1)
 
 

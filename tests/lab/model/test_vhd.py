@@ -6,6 +6,7 @@ import pytest
 
 from hypercbt import VirtualDisk
 from hypercbt.lab import NewDisk
+from hypercbt.lab.model.vhd import VhdFile
 from lab.model.calling import Host, piece
 
 SIZE = 8 << 20
@@ -49,6 +50,24 @@ def test_a_vhd_goes_back_to_its_checkpoint_and_comes_back_after_a_restart(
         host.merge()
         assert len(vm.disks[0].files) == 1
         assert vm.disks[0].read(0, 4096) == piece(3)
+
+
+def test_the_guest_waits_while_its_disk_is_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("old", disks=[NewDisk(SIZE, kind="vhd")])
+        gate = host.model.files.gate(vm.machine)
+        thaw, seen = VhdFile.thaw, list[bool]()
+
+        def look(disk: VhdFile) -> None:
+            seen.append(gate.locked())
+            thaw(disk)
+
+        monkeypatch.setattr(VhdFile, "thaw", look)
+        host.convert(host.snapshot(vm))
+        host.merge()
+        assert seen == [True]
 
 
 def test_a_vhd_ends_where_it_ends(tmp_path: Path) -> None:

@@ -62,5 +62,4 @@ def _is_loose(machine: Machine, disk: Disk) -> bool:
         key(frozen.file) == below
         for checkpoint in machine.checkpoints
         for frozen in checkpoint.disks
-        if frozen.location == disk.location
     )
