@@ -38,7 +38,14 @@ class Peer:
                 return
             self.accepted += 1
             with peer:
-                if peer.recv(1 << 16):
+                heard = b""
+                # All of it: who closes a connection with something unread breaks it for the answer, too.
+                while not heard.endswith(b"\r\n\r\nx"):
+                    more = peer.recv(1 << 16)
+                    if not more:
+                        break
+                    heard += more
+                else:
                     peer.sendall(self.answer)
 
     def close(self) -> None:
