@@ -176,7 +176,8 @@ impl TrackedDisk {
     ///
     /// # Errors
     /// [`Error::NotFrozen`]. After any other the guest goes on in the layer, and a later thaw takes the merge up
-    /// again; or the disk is [`Error::Stopped`].
+    /// again; or in the file below, if that was all that was left to do, as [`checkpoints`](Self::checkpoints) tells;
+    /// or the disk is [`Error::Stopped`].
     pub fn thaw(&self) -> Result<()> {
         let mut state = self.alone();
         let depth = state.leaf()?.place.depth;

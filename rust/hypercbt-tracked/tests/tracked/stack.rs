@@ -1,9 +1,11 @@
 //! Checkpoints over checkpoints: each keeps what the disk held, and the newest goes first.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use hypercbt_extent::DiskOffset;
 use hypercbt_file::FileSystem;
+use hypercbt_powercut::{Call, Fault};
 use hypercbt_tracked::{Error, MAX_CHECKPOINTS, TrackedDisk, Tracking};
 use hypercbt_vhdx::Error::{ParentNotFound, WrongParent};
 use hypercbt_vhdx::NewKind;
@@ -215,4 +217,48 @@ fn other_layers_in_the_folder_are_nobodys() {
     assert_eq!(disk.checkpoints().len(), 1);
     disk.thaw().unwrap();
     assert_eq!(files.now().read(Path::new(foreign)).unwrap(), b"");
+}
+
+#[test]
+fn a_merge_that_failed_half_way_is_finished_before_anything_else() {
+    let mut unfinished = 0;
+    for (call, after) in [Call::Write, Call::SetLen].into_iter().flat_map(|call| {
+        let calls = 0..60;
+        calls.map(move |after| (call, after))
+    }) {
+        let (files, disk) = opened();
+        let held = stack(&disk, 2);
+        disk.flush().unwrap();
+        let now = content(&disk);
+        files.fail(Fault {
+            call,
+            path: None,
+            after,
+            times: 1,
+            error: ErrorKind::StorageFull,
+        });
+        let failed = disk.thaw();
+        files.mend();
+        // Else it was done, was not begun, or the disk stopped.
+        let is_there = files.open_to_read(Path::new(LAYERS[1])).is_ok();
+        if failed.is_ok() || !is_there || disk.checkpoints().len() != 1 {
+            continue;
+        }
+        unfinished += 1;
+        let auto = Path::new("/vms/web01_auto.avhdx");
+        let refusals = [
+            disk.freeze().map(drop),
+            disk.discard(),
+            disk.add_layer(auto, &[]),
+        ];
+        for refusal in refusals {
+            assert!(matches!(refusal, Err(Error::MergeUnfinished { .. })));
+        }
+        assert!(content(&disk) == now);
+        assert!(file_content(&files, BASE) == held[0]);
+        disk.thaw().unwrap();
+        assert!(content(&disk) == now);
+        assert!(disk.freeze().is_ok());
+    }
+    assert!(unfinished > 0, "no merge failed half-way");
 }
