@@ -163,6 +163,17 @@ def test_where_tracking_does_not_travel_the_ids_are_lost(tmp_path: Path) -> None
         assert two.changes(file, since)["ReturnValue"] == 32768
 
 
+def test_what_a_test_does_to_tracking_goes_with_the_machine(tmp_path: Path) -> None:
+    with Host(tmp_path / "one") as one, Host(tmp_path / "two", name="HV2") as two:
+        vm = one.add_vm("web01")
+        since = one.base(vm)
+        vm.disks[0].under_report([(0, 4096)])
+        one.move(vm, two)
+        vm.disks[0].write(0, piece(1))
+        (file,) = two.files(two.snapshot(vm))
+        assert not covered(two.ranges(file, since), 0)
+
+
 def test_a_busy_machine_is_not_handed_over(tmp_path: Path) -> None:
     with Host(tmp_path / "one") as one, Host(tmp_path / "two", name="HV2") as two:
         vm = one.add_vm("web01")

@@ -9,7 +9,7 @@ from hypercbt.lab.model.classes.declare import (
 
 _JOB = """
     string JobStatus; datetime TimeSubmitted; datetime ScheduledStartTime; datetime StartTime; datetime ElapsedTime
-    uint32 JobRunTimes; uint8 RunMonth; sint16 RunDay; sint16 RunDayOfWeek; datetime RunStartInterval; uint16 LocalOrUtcTime
+    uint32 JobRunTimes; uint8 RunMonth; sint8 RunDay; sint8 RunDayOfWeek; datetime RunStartInterval; uint16 LocalOrUtcTime
     datetime UntilTime; string Notify; string Owner; uint32 Priority; uint16 PercentComplete; boolean DeleteOnCompletion
     uint16 ErrorCode; string ErrorDescription; string ErrorSummaryDescription; uint16 RecoveryAction
     string OtherRecoveryAction; uint16 JobState; datetime TimeOfLastStateChange; datetime TimeBeforeRemoval
