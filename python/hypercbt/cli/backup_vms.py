@@ -37,7 +37,8 @@ from hypercbt.hyperv.order import Order
 from hypercbt.models import BackupStats, Progress, asdict
 from hypercbt.repository import Repository
 
-SCHEME = "hyperv://"
+SCHEMES = {"hyperv": "", "hyperv+http": "http://", "hyperv+https": "https://"}
+"""What a source begins with before `://`, and what the host's text begins with then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Source:
 
 def is_vm(source: str) -> bool:
     """Tell whether a source is on a host, and not a file."""
-    return source.lower().startswith(SCHEME)
+    scheme, colon, _ = source.partition("://")
+    return bool(colon) and scheme.lower() in SCHEMES
 
 
 def parse_source(text: str) -> Source:
@@ -59,10 +61,11 @@ def parse_source(text: str) -> Source:
     Raises:
         ValueError: There is no host in it.
     """
-    host, _, vm = text[len(SCHEME) :].partition("/")
+    scheme, _, rest = text.partition("://")
+    host, _, vm = rest.partition("/")
     if not is_vm(text) or not host:
         raise ValueError(f"{text!r} is no virtual machine; write it hyperv://HOST/VM")
-    return Source(host, unquote(vm) or None)
+    return Source(SCHEMES[scheme.lower()] + host, unquote(vm) or None)
 
 
 def order_of(
@@ -159,7 +162,8 @@ def _backup_several(
     def one(vm: VirtualMachine, order: Order) -> Done:
         """Back up one machine, in a conversation of its own: a session is not for several threads."""
         with open_host(host, connection) as own:
-            machine = HostedMachine(own, vm.id, order.limits.clock)
+            limits = order.limits
+            machine = HostedMachine(own, vm.id, limits.clock, limits.tidy_clock)
             mine = replace(order, progress=_lines(vm))
             return backup_machine(machine, repository, mine)
 

@@ -4,6 +4,8 @@ The lease is closed only when the host is clean. Where the host does not give th
 and the next run finds in it what to look for.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hypercbt import _native
@@ -25,6 +27,9 @@ from hypercbt.hyperv.plan import Plan
 from hypercbt.hyperv.stale import Leftovers, Removed
 from hypercbt.repository import Repository
 
+OVER = (CheckpointError, HostJobError, LostReplyError)
+"""What the host has answered, or what was looked for in vain."""
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -38,6 +43,8 @@ class Attempt:
     run: "_native.MachineRun"
     touched: bool = False
     """Whether the host was asked for a checkpoint: from then on one may stand."""
+    pending: bool = False
+    """Whether the host may yet do what it was asked last: nobody has seen what came of it."""
     checkpoint: Checkpoint | None = None
     consistency: str | None = None
     committing: bool = False
@@ -65,7 +72,19 @@ class Attempt:
             committed=self.committed(),
             own=self.checkpoint.id if self.checkpoint else None,
             files=self.plan.files,
+            pending=self.pending,
         )
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask the host for a checkpoint, or to convert it. Until that is seen to be over, it may come later."""
+        self.pending = True
+        try:
+            yield
+        except OVER:
+            self.pending = False
+            raise
+        self.pending = False
 
     def committed(self) -> bool:
         """Tell whether the restore point stands. A commit that was interrupted may have come through."""
@@ -76,7 +95,7 @@ class Attempt:
     def take_away(self) -> Removed:
         """Remove from the host what this run has left on it."""
         return stale.take_away(
-            self.machine, self.leftovers(), self.order.limits.tidying()
+            self.machine.tidying(), self.leftovers(), self.order.limits.tidying()
         )
 
     def undo(self, error: BaseException) -> None:
@@ -198,8 +217,11 @@ def _first_that_works(attempt: Attempt) -> tuple[str, Checkpoint]:
     plan, failures = attempt.plan, []
     for level in plan.levels.attempts:
         try:
-            made = attempt.machine.create_checkpoint(plan.vm, level, plan.checkpoints)
-        except (CheckpointError, HostJobError, LostReplyError) as error:
+            with attempt.asking():
+                made = attempt.machine.create_checkpoint(
+                    plan.vm, level, plan.checkpoints
+                )
+        except OVER as error:
             failures.append(error)
             attempt.take_away()
             continue

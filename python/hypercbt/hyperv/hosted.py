@@ -22,11 +22,22 @@ from hypercbt.virtual_disk import VirtualDisk
 class HostedMachine:
     """A machine on an open host, as `hypercbt.hyperv.needs.Machine`."""
 
-    def __init__(self, host: Host, id: str, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        host: Host,
+        id: str,
+        clock: Clock = SYSTEM_CLOCK,
+        tidy_clock: Clock | None = None,
+    ) -> None:
         self._host = host
         self._session = host.session
         self._id = id
         self._clock = clock
+        self._tidy_clock = tidy_clock or clock
+
+    def tidying(self) -> "HostedMachine":
+        """See `Machine`."""
+        return HostedMachine(self._host, self._id, self._tidy_clock)
 
     @property
     def id(self) -> str:

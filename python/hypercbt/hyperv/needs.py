@@ -24,6 +24,10 @@ class Machine(Protocol):
         """The host as it was asked for."""
         ...
 
+    def tidying(self) -> "Machine":
+        """Return the same for tidying up: it waits also where somebody has asked for the end."""
+        ...
+
     def look(self) -> VirtualMachine:
         """Return what the machine is and does at this moment."""
         ...

@@ -68,8 +68,16 @@ class Bench:
         )
 
     def limits(self) -> Limits:
+        """Short ones: the lab is asked each time that a second passes for it."""
         time = LabTime(self.clock)
-        return Limits(clock=time, tidy_clock=time)
+        return Limits(
+            busy_seconds=120.0,
+            merge_seconds=60.0,
+            settle_seconds=5.0,
+            tidy_seconds=10.0,
+            clock=time,
+            tidy_clock=time,
+        )
 
     def try_backup(
         self, name: str = "web01", *, lab: LabHost | None = None, **order: Any

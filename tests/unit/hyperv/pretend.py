@@ -273,6 +273,9 @@ class PretendMachine:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
 
+    def tidying(self) -> "PretendMachine":
+        return self
+
     def look(self) -> VirtualMachine:
         self._scene.happen("look")
         return self._scene.vm
