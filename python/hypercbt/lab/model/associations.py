@@ -116,13 +116,10 @@ class Associations:
                 yield machine_ref(machine), point_ref(machine, point), {}
 
     def _components(self, source: Ref | None) -> Pairs:
-        own = place(source.keys.get("InstanceID")) if source is not None else None
         for machine in self._machines(source):
             owners: list[Checkpoint | None] = [None, *machine.checkpoints]
             for kept in owners:
                 owner = kept or machine
-                if own is not None and own.guid != owner.id:
-                    continue
                 for part in self._disks.components(machine, kept):
                     part_ref = Ref(
                         part.class_name, {"InstanceID": str(part.values["InstanceID"])}
