@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench limits scale tracking power-cuts guest fuzz deny windows clean
+.PHONY: help setup demo test lint bench limits scale tracking power-cuts hyperv-kills guest fuzz deny windows clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -24,6 +24,7 @@ GUEST_ROUNDS ?= 5
 GUEST_SEED ?= 0
 POWER_CUTS ?= 1000000
 POWER_CUT_SEED ?= 1
+HYPERV_KILL_SEED ?= 1
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -61,6 +62,9 @@ scale: setup ## cost follows change, memory stays bounded: 10 GiB, 10 TiB and 64
 
 tracking: setup ## what tracking costs a writer, through NBD with fio (minutes, on a quiet machine)
 	$(BIN)/python benches/tracking.py
+
+hyperv-kills: setup ## the client of a VM's backup killed, stopped and cut off at each request and storage call (half an hour); HYPERV_KILL_SEED (1)
+	HYPERV_KILLS=all HYPERV_KILL_SEED=$(HYPERV_KILL_SEED) $(BIN)/pytest tests/crash/test_hyperv_kill.py -q -s
 
 guest: setup ## a real guest on a tracked disk whose server is killed; GUEST_ROUNDS (5), GUEST_SEED (random)
 	PYTHONPATH=tests HYPERCBT_GUEST_ROUNDS=$(GUEST_ROUNDS) HYPERCBT_GUEST_SEED=$(GUEST_SEED) $(BIN)/python -m guest

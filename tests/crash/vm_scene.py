@@ -166,11 +166,11 @@ class VmScene:
     def make(cls, folder: Path, kind: Kind, worker: VmWorker) -> "VmScene":
         """Make a scene: a machine that somebody else backs up too, and as many runs as the kind has."""
         scene = cls(folder, kind, worker, {}, kind.name)
-        vm = scene.host.add_vm("web01", disks=[4 * MIB, 2 * MIB])
+        vm = scene.host.add_vm("web01", disks=[2 * MIB, MIB])
         vm.set_consistency(kind.application_consistent)
         vm.add_reference_points(1)
         for disk in vm.disks:
-            disk.write(0, scene.random.randbytes(MIB))
+            disk.write(0, scene.random.randbytes(MIB // 4))
         Repository.create(scene.repository, chunk_size=CHUNK).close()
         if kind.user_checkpoint:
             vm.checkpoint()
@@ -382,8 +382,8 @@ def _late(number: int) -> Callable[[VmScene, int], Fault]:
     )
 
 
-def _drop(after: bool, times: int | None = 1) -> Callable[[VmScene, int], Fault]:
-    return lambda _, nth: Fault("*", Drop(after=after), nth, times)
+def _drop(drop: Drop, times: int | None = 1) -> Callable[[VmScene, int], Fault]:
+    return lambda _, nth: Fault("*", drop, nth, times)
 
 
 def _is(code: int) -> Callable[[int], bool]:
@@ -418,9 +418,10 @@ WAYS = [
             ("late", _late(number)),
         )
     ),
-    How("drop-before", _drop(False), _any, True),
-    How("drop-after", _drop(True), _any, True),
-    How("gone", _drop(True, times=None), _any, False),
+    How("drop-before", _drop(Drop()), _any, True),
+    How("drop-halfway", _drop(Drop(halfway=True)), _any, True),
+    How("drop-after", _drop(Drop(after=True)), _any, True),
+    How("gone", _drop(Drop(after=True), times=None), _any, False),
 ]
 
 KINDS = [
@@ -488,7 +489,6 @@ def after(scene: VmScene, then: str, *, clean: bool) -> None:
     assert set(ended.said["methods"]) <= scene.kind.next_methods, ended
     scene.settled()
     scene.no_lease()
-    scene.whole()
     scene.write()
     ended = scene.run("backup")
     scene.check_run(ended)

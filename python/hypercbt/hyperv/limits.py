@@ -25,6 +25,8 @@ class Limits:
     """For a machine that says it does nothing, and yet does not run on its former files: a merge may be about to begin."""
     tidy_seconds: float = 60.0
     """For a host that refuses to give a checkpoint back, or does not answer."""
+    quiet_seconds: float = 10.0
+    """For a host that may not have looked yet at the last request of a run that was interrupted."""
     clock: Clock = SYSTEM_CLOCK
     """Its `sleep` may raise, where somebody has asked for the end."""
     tidy_clock: Clock = SYSTEM_CLOCK

@@ -21,9 +21,10 @@ def seal(attempt: Attempt, disks: Sequence[FrozenDisk]) -> None:
     """Convert the checkpoint, write the baseline, close the lease. Nothing of the frozen disks is read from here on."""
     assert attempt.checkpoint is not None
     try:
-        reference = attempt.machine.convert(
-            attempt.checkpoint, [frozen.disk for frozen in disks]
-        )
+        with attempt.asking():
+            reference = attempt.machine.convert(
+                attempt.checkpoint, [frozen.disk for frozen in disks]
+            )
         known = rct_ids(attempt, reference, disks)
         attempt.run.add_baseline(
             created=now_microseconds(), reference_point=reference.id, disks=known

@@ -59,6 +59,8 @@ class Leftovers:
     """The id of its checkpoint, where that is known."""
     files: frozenset[str] | None = None
     """What the machine ran on before, where that is known."""
+    pending: bool = False
+    """Whether the run was interrupted, so that the host may yet do what it was asked last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ def leftovers(
         lease.reference_points | known_points(machine, repository),
         lease.created,
         committed,
+        pending=True,
     )
 
 
@@ -163,8 +166,7 @@ def take_away(machine: Machine, left: Leftovers, limits: Limits) -> Removed:
     Raises:
         HyperVError: The host does not give it back.
     """
-    vm = limits.persist(partial(until_idle, machine, limits))
-    found = own_checkpoints(vm, machine.checkpoints(), left)
+    found = _found(machine, left, limits)
     for checkpoint in found:
         destroy(machine, checkpoint, limits)
     points: list[ReferencePoint] = []
@@ -176,6 +178,24 @@ def take_away(machine: Machine, left: Leftovers, limits: Limits) -> Removed:
     unmerged = until_merged(machine, left.files, limits)
     names, ids = tuple(c.name for c in found), tuple(p.id for p in points)
     return Removed(names, ids, unmerged)
+
+
+def _found(machine: Machine, left: Leftovers, limits: Limits) -> list[Checkpoint]:
+    """Return what stands of a run's checkpoint, when nobody works on the machine.
+
+    What was asked of the host right before a run was interrupted may be done after it, so for some quiet seconds the
+    checkpoint is expected to appear; once there is a restore point, to become a reference point.
+    """
+    found: list[Checkpoint] = []
+
+    def as_expected() -> bool:
+        nonlocal found
+        vm = limits.persist(partial(until_idle, machine, limits))
+        found = own_checkpoints(vm, machine.checkpoints(), left)
+        return not left.pending or bool(found) != left.committed
+
+    limits.until(as_expected, limits.quiet_seconds)
+    return found
 
 
 def own_checkpoints(

@@ -1,5 +1,6 @@
 """The steps of a backup, their order, and what is done when one fails (hyperv-rct (a))."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -513,6 +514,76 @@ def test_a_checkpoint_that_nobody_answered_for_is_found_and_removed() -> None:
         run(scene)
     assert scene.clean
     assert scene.open_leases == []
+
+
+def at(scene: Scene, seconds: float, happens: Callable[[], object]) -> None:
+    """Let the host do something so many seconds from now."""
+
+    def happen() -> None:
+        happens()
+
+    scene.clock.at.append((scene.clock.time + seconds, happen))
+
+
+def test_a_checkpoint_that_comes_after_an_interruption_is_found_and_removed() -> None:
+    scene = Scene()
+
+    def asked_for_and_interrupted() -> None:
+        at(scene, 7.0, scene.add_checkpoint)
+        raise KeyboardInterrupt
+
+    scene.on("create", asked_for_and_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(scene)
+    assert scene.made == 1
+    assert scene.clean
+    assert scene.open_leases == []
+
+
+def test_a_conversion_that_comes_after_an_interruption_leaves_no_reference_point() -> (
+    None
+):
+    scene = Scene()
+
+    def asked_for_and_interrupted() -> None:
+        at(scene, 7.0, lambda: convert(scene))
+        raise KeyboardInterrupt
+
+    scene.on("convert", asked_for_and_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(scene)
+    assert scene.count("destroy-reference-point") == 1
+    assert scene.clean
+    assert scene.points == []
+
+
+def convert(scene: Scene) -> None:
+    [checkpoint] = scene.checkpoint_list
+    scene.add_reference_point("RP-late")
+    scene.drop(checkpoint.id)
+
+
+@pytest.mark.parametrize("step", ["rename", "committed", "converted"])
+def test_an_interruption_that_left_nothing_on_its_way_is_not_waited_for(
+    step: str,
+) -> None:
+    scene = Scene()
+    reading = 10.0 if step != "rename" else 0.0
+    scene.on(step, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run(scene)
+    assert scene.clean
+    assert scene.clock.time == reading
+
+
+@pytest.mark.parametrize("state", ["open", "fenced"])
+def test_a_dead_runs_checkpoint_may_come_while_it_is_looked_for(state: str) -> None:
+    scene = Scene()
+    dead(scene, state=state)
+    at(scene, 7.0, lambda: scene.add_checkpoint(created=later(1)))
+    run(scene)
+    assert scene.made == 2
+    assert scene.clean
 
 
 def test_a_lost_reply_without_a_checkpoint_is_tried_again() -> None:
