@@ -3,9 +3,11 @@
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from hypercbt.hyperv import connection
 from hypercbt.hyperv.connection import (
@@ -132,6 +134,23 @@ def test_sealed_or_not_is_told_by_the_type(
     else:
         with pytest.raises(error):
             post(adapter, peer.url)
+
+
+def test_a_host_gets_its_time_and_no_more(
+    peer: Peer, adapter: BoundedAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    send = HTTPAdapter.send
+
+    def noted(*args: Any, **arguments: Any) -> requests.Response:
+        seen.append(arguments["timeout"])
+        return send(*args, **arguments)
+
+    monkeypatch.setattr(HTTPAdapter, "send", noted)
+
+    post(adapter, peer.url)
+
+    assert seen == [(15, 30)]
 
 
 def test_a_body_is_read_up_to_a_size(

@@ -70,14 +70,26 @@ def test_an_array_of_one_is_an_array_because_the_class_says_so() -> None:
 def test_null_is_none_and_keeps_its_place_in_an_array() -> None:
     inside = (
         '<p:A>1</p:A><p:A xsi:nil="true"/><p:A>3</p:A>'
-        '<p:B xsi:nil="true"/><p:S xsi:nil="1"/><p:T>a</p:T><p:T xsi:nil="true"/>'
+        '<p:B xsi:nil="true"/><p:V xsi:nil="true"/><p:S xsi:nil="1"/><p:T>a</p:T><p:T xsi:nil="true"/>'
     )
 
     found = decoded(
-        inside, A=NUMBERS, B=NUMBERS, S=Declared(Type.STRING), T=STRINGS, U=NUMBERS
+        inside,
+        A=NUMBERS,
+        B=NUMBERS,
+        S=Declared(Type.STRING),
+        T=STRINGS,
+        U=NUMBERS,
+        V=STRINGS,
     )
 
-    assert found == {"A": (1, None, 3), "B": None, "S": None, "T": ("a", None)}
+    assert found == {
+        "A": (1, None, 3),
+        "B": None,
+        "S": None,
+        "T": ("a", None),
+        "V": None,
+    }
 
 
 def test_an_array_of_numbers_that_is_one_empty_element_is_null() -> None:

@@ -10,6 +10,7 @@ from hypercbt.errors import (
     HyperVMissingError,
     LostReplyError,
 )
+from hypercbt.hyperv.envelope import Request
 from hypercbt.hyperv.session import Session
 from hypercbt.hyperv.values import Answer, Instance, Reference
 from unit.hyperv.channel import (
@@ -159,6 +160,24 @@ def test_repeating_comes_to_an_end(said: Said, kind: type[Exception]) -> None:
         session.get(VM)
     assert type(caught.value) is kind
     assert len(channel.requests) == 1 + 5
+
+
+def test_operations_that_take_too_long_are_not_repeated_for_hours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+
+    def slowly(request: Request) -> bytes:
+        nonlocal now
+        now += 61
+        return enveloped(TIMED_OUT, request.message_id)
+
+    session, channel = conversation(*[slowly] * 20)
+    monkeypatch.setattr("tenacity.time.monotonic", lambda: now)
+
+    with pytest.raises(HostFaultError):
+        session.get(VM)
+    assert len(channel.requests) == 3
 
 
 def test_a_host_that_never_answered_is_asked_twice() -> None:

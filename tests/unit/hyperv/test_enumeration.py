@@ -79,7 +79,7 @@ def test_an_expired_context_and_a_lost_page_begin_anew_and_nothing_comes_twice_o
 
 
 def test_after_a_new_beginning_the_rest_is_fetched_before_more_is_given_out() -> None:
-    session, channel = conversation(begin("A"), EXPIRED, begin("A"), more("B"))
+    session, channel = conversation(begin("A"), EXPIRED, begin("A", "B"), more("C"))
     found = session.enumerate("Msvm_ComputerSystem")
 
     next(found)
