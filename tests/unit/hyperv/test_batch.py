@@ -86,6 +86,7 @@ def entry(error: Exception | None = None, *findings: str, **more: int) -> VmBack
         ([entry(None, "does not merge"), entry(HostUnreachableError("x"))], 4),
         ([entry(HostUnreachableError("x")), entry(HostUnreachableError("y"))], 4),
         ([entry(HostUnreachableError("x")), entry(VmBusyError("y"))], 1),
+        ([entry(HostUnreachableError("x")), entry(ValueError("y"))], 1),
         ([entry(VmBusyError("y")), entry()], 1),
         ([entry(ValueError("no disk"))], 2),
         ([entry(ZeroDivisionError())], 1),
