@@ -87,7 +87,8 @@ pub fn backup(
         disk: request.disk,
         name: request.disk_name.clone(),
         location: None,
-        wanted: request.wanted.clone(),
+        // The basis says it already, and a list of changes may be long.
+        wanted: Wanted::Compare,
         fallback_reason: None,
         sealed_in: None,
         audit: request.audit,

@@ -206,7 +206,7 @@ impl<C: Clock> MachineRun<C> {
         self.add_disk(request, basis, observer)
     }
 
-    /// Reads a disk for which it is decided what it is built on.
+    /// Reads a disk for which it is decided what it is built on, whatever the request wants.
     pub(crate) fn add_disk(
         &mut self,
         request: &DiskRequest<'_>,
