@@ -105,6 +105,8 @@ class LabHost(Closing):
         self._tls, self._auth, self._spn_host = tls, auth, spn_host
         self._random = random.Random(seed)
         self._stopping: threading.Thread | None = None
+        self._switch = threading.Lock()
+        """Who cuts the power holds it to the end: its client knows earlier, and may want the host back at once."""
         self._when_frozen: Callable[[LabVm, Mapping[str, Path]], None] | None = None
         self._port = port
         self._on()
@@ -266,16 +268,17 @@ class LabHost(Closing):
         """
         if not self._power_cuts:
             raise ValueError("say power_cuts=True when making the host")
-        model, server = self.model, self.server
-        # Without the lock: a freeze or a merge that runs is cut in its middle.
-        model.world.dead = True
-        model.files.cut_power()
-        if self._ticker is not None:
-            self._ticker.stop()
-        server.drop_connections()
-        # In a thread of its own: the one that calls may be one that the server waits for.
-        self._stopping = threading.Thread(target=server.close, daemon=True)
-        self._stopping.start()
+        with self._switch:
+            model, server = self.model, self.server
+            # Without the lock: a freeze or a merge that runs is cut in its middle.
+            model.world.dead = True
+            model.files.cut_power()
+            if self._ticker is not None:
+                self._ticker.stop()
+            server.drop_connections()
+            # In a thread of its own: the one that calls may be one that the server waits for.
+            self._stopping = threading.Thread(target=server.close, daemon=True)
+            self._stopping.start()
 
     def restart(self) -> None:
         """Stop, cleanly or after a power cut, and begin again, on the same port, with what is in the folder."""
@@ -291,14 +294,15 @@ class LabHost(Closing):
         self._off()
 
     def _off(self) -> None:
-        if self._ticker is not None:
-            self._ticker.stop()
-        if self._stopping is not None:
-            self._stopping.join()
-            self._stopping = None
-        self.server.close()
-        if not self.model.world.dead:
-            self.model.close()
+        with self._switch:
+            if self._ticker is not None:
+                self._ticker.stop()
+            if self._stopping is not None:
+                self._stopping.join()
+                self._stopping = None
+            self.server.close()
+            if not self.model.world.dead:
+                self.model.close()
 
     def _frozen(self, machine: Machine, checkpoint: Checkpoint) -> None:
         if self._when_frozen is not None:

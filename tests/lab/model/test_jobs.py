@@ -67,6 +67,13 @@ def test_rows_of_other_jobs_are_mixed_in(tmp_path: Path) -> None:
         assert host.all("Msvm_AffectedJobElement") == []
 
 
+def test_a_reference_without_a_key_leads_nowhere(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        host.job(host.ask_snapshot(host.add_vm("web01")))
+        nobody = Ref("Msvm_ConcreteJob", {"Name": "x"})
+        assert host.of(nobody, "Msvm_AffectedJobElement") == []
+
+
 def test_a_job_vanishes_five_minutes_after_its_end(tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         answer = host.ask_snapshot(host.add_vm("web01"))
