@@ -31,6 +31,8 @@ MOST_EXTENTS = 1 << 21
 """More are joined across gaps, which reads some that did not change: 32 MiB of memory is enough."""
 FIRST_GAP_BYTES = 64 << 10
 
+INVALID_PARAMETER = (4, 32773)
+"""In both families of codes."""
 TIMED_OUT = 2150858793
 PASSING = ("QuotaLimit", "Concurrency", "TimedOut")
 """Faults that say nothing of the disk."""
@@ -61,7 +63,9 @@ def changed_extents(
     while offset < size:
         asked = min(window.length, size - offset)
         try:
-            answer = _ask(session, path, since, offset, asked, clock)
+            answer = _ask(
+                session, path, since, offset, asked, clock, whole=asked == size
+            )
         except _TooMuchError as error:
             window.shrink(asked, error)
             continue
@@ -75,7 +79,7 @@ def changed_extents(
 
 
 class _TooMuchError(Exception):
-    """The window was too large for one answer, or for the time of one."""
+    """The window was too large: for one answer, for the time of one, or for what the method takes."""
 
 
 class _Window:
@@ -130,9 +134,16 @@ class _Collected:
 
 
 def _ask(
-    session: Session, path: str, since: str, offset: int, length: int, clock: Clock
+    session: Session,
+    path: str,
+    since: str,
+    offset: int,
+    length: int,
+    clock: Clock,
+    *,
+    whole: bool,
 ) -> Mapping[str, Value]:
-    """Return what the host says of a window."""
+    """Return what the host says of a window, which may be the whole disk."""
     arguments: dict[str, Value] = {
         "Path": path,
         "LimitId": since,
@@ -144,6 +155,9 @@ def _ask(
         answer = session.invoke(
             IMAGE_SERVICE, "GetVirtualDiskChanges", arguments, repeatable=True
         )
+        if whole and answer.return_value in INVALID_PARAMETER:
+            # Documented as less than the disk; one client asks for all of it, and gets it (hyperv-rct 1.7).
+            raise _TooMuchError(jobs.code_text(answer.return_value))
         if answer.return_value not in (jobs.DONE, jobs.STARTED):
             # A code of the storage stack may come in place of one of the method's own (hyperv-rct U2).
             raise _lost(jobs.code_text(answer.return_value))

@@ -130,6 +130,27 @@ def test_an_operation_that_takes_too_long_halves_the_window_too() -> None:
     assert found(session) == []
 
 
+@pytest.mark.parametrize("code", [4, 32773])
+def test_where_less_than_the_whole_disk_is_wanted_half_of_it_is_asked_for(
+    code: int,
+) -> None:
+    half = GIB // 2
+    session = of(
+        Answer(code, {}), said((4096, 512), processed=half), said(processed=half)
+    )
+
+    assert found(session) == [(4096, 512)]
+    assert asked(session) == [(0, GIB), (0, half), (half, half)]
+
+
+def test_a_part_of_the_disk_that_is_refused_is_lost_tracking() -> None:
+    session = of(Answer(32773, {}), Answer(32773, {}))
+
+    with pytest.raises(ChangeTrackingLostError, match="invalid parameter"):
+        found(session)
+    assert len(session.calls) == 2
+
+
 def test_the_window_grows_where_there_is_less_to_say() -> None:
     dense = tuple((place * 1024, 512) for place in range(100))
     session = of(
