@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hypercbt import Repository, VirtualDisk, backup_disk
+from hypercbt.lab import LabHost
 from support import write_disk
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,12 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[str]:
     lines = "".join(blocks("console")).splitlines()
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+def shell_function() -> str:
+    """Make `hypercbt` mean this checkout's."""
+    cli = f"{sys.executable} -c 'import sys; from hypercbt.cli import main; sys.exit(main())'"
+    return f'hypercbt() {{ {cli} "$@"; }}'
 
 
 @pytest.fixture
@@ -57,8 +64,7 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
 def test_the_commands_of_the_readme_run(folder: Path) -> None:
     script = [line for line in commands() if not line.startswith("make ")]
     assert len(script) >= 7
-    cli = f"{sys.executable} -c 'import sys; from hypercbt.cli import main; sys.exit(main())'"
-    text = "\n".join(["set -eu", f'hypercbt() {{ {cli} "$@"; }}', *script])
+    text = "\n".join(["set -eu", shell_function(), *script])
     done = subprocess.run(
         ["sh", "-c", text],
         cwd=folder,
@@ -70,6 +76,45 @@ def test_the_commands_of_the_readme_run(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing is damaged" in done.stdout
     assert (folder / "out.vhdx").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the commands are for a POSIX shell")
+@pytest.mark.parametrize("document", ["README.md", "docs/hyper-v.md"])
+def test_the_commands_for_a_hyper_v_host_run(tmp_path: Path, document: str) -> None:
+    """On a lab host: `hv01` is its name, and the folder is where its files are."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    Repository.create(tmp_path / "backups").close()
+    with LabHost(tmp_path / "host") as lab:
+        for name in ("web01", "web02", "db01"):
+            lab.add_vm(name, disks=[8 << 20]).disks[0].write(0, b"x" * 512)
+        (storage,) = lab.map.values()
+        user, password = lab.credentials
+        script = re.sub(r"^export .*$", "", script, flags=re.MULTILINE)
+        script = script.replace(
+            "hyperv://hv01", lab.host.replace("http", "hyperv+http")
+        )
+        script = re.sub(r"\bhv01\b(?!/VMs)", lab.host, script)
+        script = script.replace("/mnt/hv01/VMs", str(storage)).replace(
+            "…", f"--map 'C:\\VMs={storage}'"
+        )
+        done = subprocess.run(
+            ["sh", "-c", f"set -eu\n{shell_function()}\n{script}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={
+                **os.environ,
+                "HYPERCBT_REPOSITORY": str(tmp_path / "backups"),
+                "HYPERCBT_USER": user,
+                "HYPERCBT_PASSWORD": password,
+            },
+        )
+    assert done.returncode == 0, done.stderr
+    with Repository.open(tmp_path / "backups") as repository:
+        assert repository.latest("web01") is not None
 
 
 def test_the_targets_of_the_readme_exist() -> None:
