@@ -20,6 +20,7 @@ from hypercbt.errors import (
 from hypercbt.hyperv import policy, stale
 from hypercbt.hyperv.bases import recorded
 from hypercbt.hyperv.checkpoints import Checkpoint
+from hypercbt.hyperv.leases import leases_of, who
 from hypercbt.hyperv.needs import Machine
 from hypercbt.hyperv.order import Order, Remarks
 from hypercbt.hyperv.owners import this_process
@@ -170,12 +171,10 @@ def begin(
     )
     attempt = Attempt(machine, repository, plan, order, remarks, run)
     try:
-        leases = stale.leases_of(machine_id, repository)
+        leases = leases_of(machine_id, repository)
         rivals = [lease for lease in leases if lease.run != run.id]
         if rivals:
-            raise VmBusyError(
-                f"{plan.vm.name} is being backed up by {stale.who(rivals[0])}"
-            )
+            raise VmBusyError(f"{plan.vm.name} is being backed up by {who(rivals[0])}")
         new = [
             c
             for c in stale.recovery(machine.checkpoints())

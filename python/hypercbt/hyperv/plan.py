@@ -8,6 +8,7 @@ from hypercbt.errors import HostFileError
 from hypercbt.hyperv import bases, policy, stale
 from hypercbt.hyperv.bases import Base, Baseline
 from hypercbt.hyperv.disks import VmDisk
+from hypercbt.hyperv.leases import leases_of, refuse_living
 from hypercbt.hyperv.machines import VirtualMachine
 from hypercbt.hyperv.needs import Machine
 from hypercbt.hyperv.order import Order, Remarks
@@ -64,8 +65,8 @@ def settle(
     """
     vm = machine.look()
     policy.refuse_replica(vm)
-    leases = stale.leases_of(f"vm:{machine.id}", repository)
-    stale.refuse_living(vm, leases, order.adopt)
+    leases = leases_of(f"vm:{machine.id}", repository)
+    refuse_living(vm, leases, order.adopt)
     vm = until_idle(machine, order.limits)
     for lease in leases:
         removed = stale.bury(machine, repository, lease, order.limits)

@@ -9,24 +9,22 @@ Everything else is somebody else's: reported, and removed only where `adopt` was
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from hypercbt.documents import now_microseconds, parse_list
 from hypercbt.errors import (
     ForeignCheckpointError,
     HostJobError,
-    VmBusyError,
 )
 from hypercbt.hyperv.bases import baselines_of, recorded
 from hypercbt.hyperv.checkpoints import Checkpoint
+from hypercbt.hyperv.leases import Lease
 from hypercbt.hyperv.limits import Limits
 from hypercbt.hyperv.machines import VirtualMachine
 from hypercbt.hyperv.needs import Machine
-from hypercbt.hyperv.owners import Life, life_of
 from hypercbt.hyperv.reference_points import ReferencePoint
 from hypercbt.hyperv.waits import until_idle, until_merged
 from hypercbt.repository import Repository
@@ -71,56 +69,6 @@ class Removed:
     reference_points: tuple[str, ...] = ()
     unmerged: str | None = None
     """Why the machine does not run on its former files yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """An open lease of a machine in this repository."""
-
-    run: str
-    created: datetime
-    owner: str | None
-    checkpoints: frozenset[str]
-    reference_points: frozenset[str]
-    state: str
-    """`open`, `committed` or `fenced`."""
-    host: str | None
-
-
-def leases_of(machine: str, repository: Repository) -> list[Lease]:
-    """Return the open leases of a machine (`vm:GUID`)."""
-    return [
-        _lease(entry)
-        for entry in parse_list(repository.native.leases())
-        if entry["machine"] == machine
-    ]
-
-
-def refuse_living(vm: VirtualMachine, leases: Iterable[Lease], adopt: bool) -> None:
-    """Let pass only if no run is at the machine.
-
-    Raises:
-        VmBusyError: One is, or may be.
-    """
-    for lease in leases:
-        life = Life.GONE if lease.state == "fenced" else life_of(lease.owner)
-        if life is Life.HERE:
-            raise VmBusyError(f"{vm.name} is being backed up by {who(lease)}")
-        if life is Life.ELSEWHERE and not adopt:
-            raise VmBusyError(
-                f"{vm.name} may be being backed up by {who(lease)}; if that run is dead, say so by adopting it"
-            )
-
-
-def who(lease: Lease) -> str:
-    """Return a lease's owner as people read it."""
-    parts = (lease.owner or "").rsplit(" ", 2)
-    owner = (
-        f"process {parts[1]} on {parts[0]}"
-        if len(parts) == 3
-        else f"somebody ({lease.owner})"
-    )
-    return f"{owner} (run {lease.run}, since {lease.created:%Y-%m-%d %H:%M} UTC)"
 
 
 def bury(
@@ -301,23 +249,6 @@ def remove(
 
 def _stands(machine: Machine, checkpoint: Checkpoint) -> bool:
     return any(c.id == checkpoint.id for c in machine.checkpoints())
-
-
-def _lease(entry: dict[str, Any]) -> Lease:
-    vm = entry["vm"] or {}
-    return Lease(
-        run=entry["run"],
-        created=datetime.fromisoformat(entry["created"]),
-        owner=entry["owner"],
-        checkpoints=_lower(vm.get("checkpoints", ())),
-        reference_points=_lower(vm.get("reference_points", ())),
-        state=entry["state"],
-        host=vm.get("host"),
-    )
-
-
-def _lower(ids: Collection[str]) -> frozenset[str]:
-    return frozenset(one.lower() for one in ids)
 
 
 def _at_once(checkpoint: Checkpoint, began: datetime) -> bool:
