@@ -84,6 +84,16 @@ class BoundedAdapter(HTTPAdapter):
             "https": SecurePool,
         }
 
+    def close(self) -> None:
+        """Close the connection at once: urllib3 leaves that to the garbage collector, and hosts count connections."""
+        pools = self.poolmanager.pools
+        keys = pools.keys()  # it cannot be walked through
+        for key in keys:
+            pool = pools.get(key)
+            if pool is not None:
+                pool.close()
+        super().close()
+
     def begin_connecting(self) -> None:
         """Note that a connection is opened, or refuse it.
 
