@@ -210,7 +210,7 @@ impl DiskRun<'_> {
     ) -> Result<Audited> {
         let policy = self.audit;
         let due = policy.due(seen.allocated, elapsed, before.owed_chunks);
-        if policy == AuditPolicy::Off || self.audit_stop.is_set() {
+        if policy == AuditPolicy::Off {
             return Ok(Audited {
                 state: AuditState {
                     owed_chunks: due,

@@ -378,6 +378,8 @@ fn watch<F: FnMut(Phase)>(begun: F) -> Watch<F> {
 #[test]
 fn a_missed_change_widens_its_own_disk_and_makes_its_own_disk_suspect() {
     let mut machine = Machine::new(&[1, 2]);
+    // The second point read this place of the first disk, which tells nothing of the second.
+    machine.disks[0].set(30, 99);
     let second = machine.rct(&mut Silent).unwrap();
     machine.lab.now += DAY;
     machine.lab.audit = AuditPolicy::Full;
@@ -406,6 +408,22 @@ fn a_missed_change_widens_its_own_disk_and_makes_its_own_disk_suspect() {
     assert_eq!(suspect.extents, [(30 * CHUNK, CHUNK)]);
     // The first point read it. The second built on that without a look.
     assert_eq!((suspect.first, suspect.last), (second.id, second.id));
+}
+
+#[test]
+fn a_point_that_holds_only_the_copy_of_a_disk_is_not_suspect_of_what_the_disk_missed() {
+    let mut machine = Machine::new(&[7, 7]);
+    let open = machine.disks[0].open();
+    machine
+        .lab
+        .one_disk(&open, rct(Extents::new(), &machine.first), |_| {});
+    machine.disks[1].set(30, 100);
+    machine.disks[1].seal();
+    machine.lab.audit = AuditPolicy::Full;
+    let point = machine.rct(&mut Silent).unwrap();
+    assert_eq!(point.disks[1].stats.missed_chunks, 1);
+    // The first point read the place, and the second holds nothing of this disk.
+    assert_eq!(machine.lab.repository.suspects().unwrap(), []);
 }
 
 #[test]
