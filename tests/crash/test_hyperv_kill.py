@@ -37,8 +37,8 @@ SEED = os.environ.get("HYPERV_KILL_SEED", "1")
 ALL = os.environ.get("HYPERV_KILLS") == "all"
 ONLY = os.environ.get("HYPERV_KILL_AT")
 """The number of a request or call, to see one case again."""
-CHANGING = 1
-OTHERS = 1
+CHANGING_SHARE = 0.6
+"""Of the cases that are drawn, so many are at requests that change something, or watch that."""
 LAST_CALLS = 40
 """Of the calls of the storage: index, commit, baseline, close."""
 
@@ -80,7 +80,7 @@ def chosen(names: list[str], draw: random.Random) -> list[int]:
         return everything
     changing = [n for n in everything if changes_something(names[n - 1])]
     others = [n for n in everything if n not in changing]
-    return sorted(draw.sample(changing, CHANGING) + draw.sample(others, OTHERS))
+    return [draw.choice(changing if draw.random() < CHANGING_SHARE else others)]
 
 
 def changes_something(name: str) -> bool:
@@ -134,6 +134,8 @@ def test_after_an_interruption_the_next_run_leaves_everything_right(
 def test_after_a_kill_at_a_call_of_the_storage_the_next_run_leaves_everything_right(
     original: Original, folder: Path
 ) -> None:
+    if not (ALL or ONLY) and original.scene.kind.name != "incremental":
+        pytest.skip("one kind is enough, where not everything is asked for")
     title = f"{original.scene.kind.name} storage"
     tally = Tally(title)
     draw = random.Random(f"{SEED} {title}")

@@ -26,7 +26,7 @@ from hypercbt.hyperv.machines import VirtualMachine, list_vms
 from hypercbt.hyperv.needs import Machine
 from hypercbt.hyperv.order import Order, Remarks
 from hypercbt.hyperv.owners import claim
-from hypercbt.hyperv.plan import reachable, settle
+from hypercbt.hyperv.plan import reachable, settle, tell
 from hypercbt.hyperv.session import Session
 from hypercbt.hyperv.space import floor_of
 from hypercbt.hyperv.waits import unmerged
@@ -225,6 +225,8 @@ def _tidied(
         try:
             with claim(repository.id, f"vm:{machine.id}"):
                 vm = settle(machine, repository, order, remarks)
+                removed = stale.drop_older(machine, repository)
+                tell(remarks, removed, "that no backup asks from any more")
         except VmBusyError as error:
             found.add(str(error), blocking=False)
     return vm, tuple(remarks.warnings)

@@ -70,14 +70,14 @@ def settle(
     vm = until_idle(machine, order.limits)
     for lease in leases:
         removed = stale.bury(machine, repository, lease, order.limits)
-        _tell(remarks, removed, f"that run {lease.run} had left")
+        tell(remarks, removed, f"that run {lease.run} had left")
     others = stale.recovery(machine.checkpoints())
     ours = [c for c in others if stale.is_stale(c, repository)]
-    _tell(remarks, stale.remove(machine, ours, order.limits), "of ours")
+    tell(remarks, stale.remove(machine, ours, order.limits), "of ours")
     others = [c for c in others if c not in ours]
     if not order.adopt:
         stale.refuse_foreign(vm, others, repository)
-    _tell(remarks, stale.remove(machine, others, order.limits), "that was adopted")
+    tell(remarks, stale.remove(machine, others, order.limits), "that was adopted")
     return until_idle(machine, order.limits)
 
 
@@ -162,7 +162,8 @@ def _with_bases(
     return tuple(made)
 
 
-def _tell(remarks: Remarks, removed: stale.Removed, whose: str) -> None:
+def tell(remarks: Remarks, removed: stale.Removed, whose: str) -> None:
+    """Say what was taken away."""
     for name in removed.checkpoints:
         remarks.warnings.append(f"removed the checkpoint {name!r} {whose}")
     for point in removed.reference_points:

@@ -19,7 +19,7 @@ from hypercbt.errors import (
     ForeignCheckpointError,
     HostJobError,
 )
-from hypercbt.hyperv.bases import baselines_of, recorded
+from hypercbt.hyperv.bases import baselines_of, older, recorded
 from hypercbt.hyperv.checkpoints import Checkpoint
 from hypercbt.hyperv.leases import Lease
 from hypercbt.hyperv.limits import Limits
@@ -182,6 +182,15 @@ def has_default_name(vm: VirtualMachine, checkpoint: Checkpoint) -> bool:
 def recovery(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     """Return the recovery checkpoints; users' own are no concern of ours."""
     return [c for c in checkpoints if c.kind == "recovery"]
+
+
+def drop_older(machine: Machine, repository: Repository) -> Removed:
+    """Destroy the reference points of ours that no backup will ask from any more, as a backup does at its end."""
+    known = baselines_of(f"vm:{machine.id}", parse_list(repository.native.baselines()))
+    points = older(known, machine.reference_points()) if known else []
+    for point in points:
+        machine.destroy_reference_point(point)
+    return Removed(reference_points=tuple(point.id for point in points))
 
 
 def is_stale(checkpoint: Checkpoint, repository: Repository) -> bool:

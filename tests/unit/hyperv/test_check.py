@@ -159,6 +159,19 @@ def test_what_a_dead_run_left_is_taken_away_where_its_repository_is_known() -> N
     assert found.problems == ()
 
 
+def test_reference_points_that_no_backup_asks_from_any_more_are_taken_away() -> None:
+    scene = Scene()
+    scene.add_reference_point("RP-foreign")
+    for number in range(3):
+        scene.add_reference_point(f"RP-{number}")
+        scene.add_baseline(f"{number}{number}" * 16, f"RP-{number}")
+    found = look(scene, repository=True)
+    assert [p.id for p in scene.points] == ["RP-foreign", "RP-1", "RP-2"]
+    assert found.removed == (
+        "removed the reference point RP-0 that no backup asks from any more",
+    )
+
+
 def test_a_run_that_may_live_is_a_note() -> None:
     scene = Scene()
     scene.add_lease(RUN, owner="another-machine 1 2.0")
