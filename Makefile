@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench limits scale tracking power-cuts hyperv-kills guest fuzz deny windows clean
+.PHONY: help setup demo test lint bench limits scale hyperv-scale audit tracking power-cuts hyperv-kills guest fuzz deny windows clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -22,6 +22,8 @@ RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name tar
 FUZZ_SECONDS ?= 60
 GUEST_ROUNDS ?= 5
 GUEST_SEED ?= 0
+AUDIT_DISKS ?= 50
+AUDIT_SEED ?= 1
 POWER_CUTS ?= 1000000
 POWER_CUT_SEED ?= 1
 HYPERV_KILL_SEED ?= 1
@@ -59,6 +61,12 @@ limits: ## what this machine can do at most: each stage of the pipeline alone
 
 scale: setup ## cost follows change, memory stays bounded: 10 GiB, 10 TiB and 64 TiB disks (25 GB, minutes)
 	$(BIN)/python benches/scale.py
+
+hyperv-scale: setup ## 1,000 virtual machines, and 2 TiB with a million changed ranges, on lab hosts (minutes)
+	$(BIN)/python benches/hyperv.py
+
+audit: setup ## AUDIT_DISKS (50) of each kind under hosts that miss changes, 36 days each, from AUDIT_SEED (1) on (minutes)
+	PYTHONPATH=tests $(BIN)/python -m audit_campaign --disks $(AUDIT_DISKS) --seed $(AUDIT_SEED)
 
 tracking: setup ## what tracking costs a writer, through NBD with fio (minutes, on a quiet machine)
 	$(BIN)/python benches/tracking.py
