@@ -29,7 +29,7 @@ POWER_CUT_SEED ?= 1
 HYPERV_KILL_SEED ?= 1
 
 help: ## what there is
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 setup: .venv/built ## the virtual environment, the pinned tools and the Rust core
 
