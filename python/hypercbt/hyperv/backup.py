@@ -15,6 +15,7 @@ from hypercbt.hyperv.order import Order, Remarks
 from hypercbt.hyperv.owners import claim
 from hypercbt.hyperv.plan import planned, settle
 from hypercbt.hyperv.sealing import await_merge, drop_older, seal
+from hypercbt.hyperv.standing import is_disturbed, see_frozen, see_standing
 from hypercbt.points import RestorePoint, point_from_document
 from hypercbt.repository import Repository
 
@@ -53,7 +54,12 @@ def backup_machine(machine: Machine, repository: Repository, order: Order) -> Do
 def freeze(attempt: Attempt) -> list[FrozenDisk]:
     """Make the checkpoint, and find in it what was planned."""
     checkpoint = make_checkpoint(attempt)
-    return frozen_disks(attempt.plan, attempt.machine.disks(checkpoint.id))
+    disturbed = is_disturbed(attempt)
+    disks = frozen_disks(
+        attempt.plan, attempt.machine.disks(checkpoint.id), disturbed=disturbed
+    )
+    see_frozen(attempt, [frozen.disk for frozen in disks])
+    return disks
 
 
 def store(attempt: Attempt, disks: list[FrozenDisk]) -> None:
@@ -65,6 +71,7 @@ def store(attempt: Attempt, disks: list[FrozenDisk]) -> None:
         attempt.remarks.findings.append(
             "the host's volume fills up: the audit was ended, and the next backup owes what is left of it"
         )
+    see_standing(attempt)
     attempt.committing = True
     attempt.point = attempt.run.commit(consistency=attempt.consistency)
 

@@ -17,8 +17,10 @@ from hypercbt.errors import (
 )
 from hypercbt.hyperv import policy
 from hypercbt.hyperv.attempt import Attempt
+from hypercbt.hyperv.bases import Base
 from hypercbt.hyperv.checkpoints import TRACKED_KINDS
 from hypercbt.hyperv.disks import VmDisk
+from hypercbt.hyperv.needs import Machine
 from hypercbt.hyperv.plan import Plan, PlannedDisk
 from hypercbt.models import Progress
 from hypercbt.virtual_disk import VirtualDisk
@@ -44,8 +46,16 @@ class FrozenDisk:
         return PureWindowsPath((self.disk.path, *self.disk.parents)[-1]).stem
 
 
-def frozen_disks(plan: Plan, of_checkpoint: Iterable[VmDisk]) -> list[FrozenDisk]:
+def frozen_disks(
+    plan: Plan, of_checkpoint: Iterable[VmDisk], *, disturbed: bool = False
+) -> list[FrozenDisk]:
     """Match a checkpoint's disks with those that were planned, by id and place.
+
+    Args:
+        plan: What was planned.
+        of_checkpoint: What the checkpoint has.
+        disturbed: Somebody made or deleted a checkpoint after the plan: which file was active right before ours
+            nobody knows, though the one that was planned may well be in the chain.
 
     Raises:
         VmBusyError: They are not the same: somebody changed the machine meanwhile.
@@ -66,9 +76,8 @@ def frozen_disks(plan: Plan, of_checkpoint: Iterable[VmDisk]) -> list[FrozenDisk
             raise VmBusyError(
                 f"{policy.title(disk)} of {plan.vm.name} was resized while the checkpoint was made"
             )
-        made.append(
-            FrozenDisk(planned, disk.size, disk, sealed_file(planned.disk, disk))
-        )
+        sealed_in = None if disturbed else sealed_file(planned.disk, disk)
+        made.append(FrozenDisk(planned, disk.size, disk, sealed_in))
     return made
 
 
@@ -78,6 +87,10 @@ def sealed_file(before: VmDisk, frozen: VmDisk) -> str | None:
     chain = [policy.file_name(path) for path in (frozen.path, *frozen.parents)]
     alike = [name for name in chain if name.casefold() == active.casefold()]
     return active if len(alike) == 1 else None
+
+
+def _is_named(path: str, name: str | None) -> bool:
+    return name is not None and policy.file_name(path).casefold() == name.casefold()
 
 
 def store_configuration(attempt: Attempt) -> None:
@@ -112,7 +125,7 @@ def read_disk(attempt: Attempt, frozen: FrozenDisk) -> None:
     """Read what is needed of one disk into the repository."""
     if frozen.sealed_in is None:
         attempt.remarks.findings.append(
-            f"{policy.title(frozen.disk)}: the frozen disk does not contain the file that was in use; "
+            f"{policy.title(frozen.disk)}: nobody can tell which file of the frozen disk was in use; "
             "the next backup compares"
         )
     method, changes, base, reason = _how(attempt, frozen)
@@ -149,12 +162,32 @@ def _how(
     base = frozen.planned.base
     if base is None:
         return "compare", None, None, frozen.planned.reason
-    disk = frozen.disk
     try:
-        changes = attempt.machine.changed_extents(disk.path, base.rct_id, frozen.size)
+        changes = _changes(attempt.machine, frozen, base)
     except ChangeTrackingLostError as error:
         return "compare", None, None, f"change tracking was lost: {error}"
     return "rct", changes, base.point, None
+
+
+def _changes(machine: Machine, frozen: FrozenDisk, base: Base) -> Extents:
+    """Return what any file of the frozen chain is said to have changed since the base.
+
+    Whether a host that is asked of the topmost file, maybe a layer of the checkpoint's own, answers for those below as
+    well, nobody has written down (hyperv-rct U8, U13). So each is asked. Below the file that was in use they may not
+    know the id.
+
+    Raises:
+        ChangeTrackingLostError: The topmost file's changes are not known, or those of the file that was in use.
+    """
+    disk, size = frozen.disk, frozen.size
+    changes = machine.changed_extents(disk.path, base.rct_id, size)
+    for path in disk.parents:
+        try:
+            changes = changes.union(machine.changed_extents(path, base.rct_id, size))
+        except ChangeTrackingLostError:
+            if _is_named(path, frozen.sealed_in):
+                raise
+    return changes
 
 
 def _progress(attempt: Attempt) -> Progress:

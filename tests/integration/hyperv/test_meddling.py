@@ -1,0 +1,62 @@
+"""Somebody else is at the machine while it is backed up: what is wrong then is no restore point, and what is theirs stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hypercbt.errors import VmBusyError
+from hypercbt.lab.faults import Fault, Run
+from integration.hyperv.backups import MIB, Bench, bench, overwrite
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Bench]:
+    with bench(tmp_path) as made:
+        yield made
+
+
+def test_a_checkpoint_that_somebody_deletes_meanwhile_makes_no_restore_point(
+    world: Bench,
+) -> None:
+    vm = world.add_vm(disks=[8 * MIB, 8 * MIB])
+    world.backup()
+    overwrite(vm, 1)
+    done = False
+
+    def meddle(phase: str, so_far: int, total: int) -> None:
+        nonlocal done
+        if not done:
+            done = True
+            vm.delete_checkpoint(
+                next(c.id for c in vm.checkpoints if "Recovery" in c.kind)
+            )
+            world.lab.settle()
+            vm.disks[1].write(5 * MIB, b"x" * 65536)
+            vm.disks[1].flush()
+
+    with pytest.raises(VmBusyError, match="checkpoint"):
+        world.try_backup(progress=meddle, consistency="crash")
+    assert len(world.repository.points()) == 1
+    world.assert_clean(vm)
+
+
+def test_a_user_checkpoint_that_comes_between_leaves_no_base_to_build_upon(
+    world: Bench,
+) -> None:
+    """The RCT id is of a file that was made meanwhile, and not of the one that was active when we looked."""
+    vm = world.add_vm()
+    world.lab.faults.add(
+        Fault("CreateSnapshot", Run(lambda: (vm.checkpoint(), world.lab.settle())))
+    )
+    overwrite(vm, 1)
+    done = world.try_backup(consistency="crash")
+    world.compare(done.point)
+    assert len(vm.checkpoints) == 1
+    overwrite(vm, 2)
+    vm.revert()
+    world.lab.settle()
+    vm.disks[0].pretend(())  # what the id of another branch gives, nobody knows (U13)
+    done = world.try_backup(consistency="crash")
+    world.compare(done.point)
+    assert world.methods(done.point) == ["compare"]
