@@ -191,7 +191,7 @@ def _processed(out: Mapping[str, Value], asked: int, ranges: int) -> int:
     processed = out.get("ProcessedByteLength")
     if not is_number(processed) or not 0 < processed <= asked:
         raise _lost(f"it covered {processed!r:.40} of {asked} bytes")
-    if processed < min(asked, LEAST_WINDOW_BYTES) and ranges < 2:
+    if processed < min(asked, LEAST_WINDOW_BYTES) and not ranges:
         raise _lost(f"it covered only {processed} of {asked} bytes")
     return processed
 
