@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeVar
@@ -129,6 +130,7 @@ class HostFiles:
 
         def look() -> None:
             with local.open("rb") as file:
+                _forget(file.fileno())
                 file.read(1)
 
         self._guarded(host_path, look)
@@ -195,6 +197,17 @@ def _child(folder: Path, name: str, host_path: str) -> Path:
             f"{host_path} cannot be told from others: {fspath(folder)} has {', '.join(sorted(alike))}"
         )
     return folder / alike[0]
+
+
+def _forget(file: int) -> None:
+    """Let the system forget what it knows of a file.
+
+    A host writes to a disk for days before the file's time says so, and by size and time a mounted share judges whether
+    what it remembers from the last backup is still true.
+    """
+    if hasattr(os, "posix_fadvise"):  # not on Windows
+        with suppress(OSError):  # a hint, which some file systems do not take
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _unreadable(host_path: str, error: Exception) -> HostFileError:

@@ -1,6 +1,7 @@
 """Who holds a lease, and whether that process still lives.
 
-The text is `HOSTNAME PID STARTED`. A process id alone says nothing: it is given out again.
+The text is `HOSTNAME PID STARTED`. A process id alone says nothing: it is given out again. Nor does one of another
+container, where it means another process or none: within a container the host's name has the container's mark behind it.
 """
 
 import os
@@ -9,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import cache
+from pathlib import Path
 
 import psutil
 
@@ -16,6 +19,9 @@ from hypercbt.errors import VmBusyError
 
 CLOCK_SECONDS = 2.0
 """How far the start of one process may seem to move: the system derives it from a clock that is set now and then."""
+
+MACHINES_OWN = 0xEFFFFFFC
+"""The number of the process ids of a machine outside of all containers (Linux, `PROC_PID_INIT_INO`)."""
 
 _here: set[tuple[str, str]] = set()
 _lock = threading.Lock()
@@ -31,9 +37,21 @@ class Life(Enum):
     """It is on another machine, or said nothing that can be read: it may live."""
 
 
+@cache
+def place() -> str:
+    """Return where process ids mean what they mean here: this machine, or this container of it."""
+    name = socket.gethostname()
+    try:
+        space = Path("/proc/self/ns/pid").stat().st_ino
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
+    except (OSError, ValueError):
+        return name  # not Linux
+    return name if space == MACHINES_OWN else f"{name}/{boot}-{space}"
+
+
 def this_process() -> str:
     """Return the owner that a lease of this process names."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.2f}"
+    return f"{place()} {os.getpid()} {psutil.Process().create_time():.2f}"
 
 
 def life_of(owner: str | None) -> Life:
@@ -42,7 +60,7 @@ def life_of(owner: str | None) -> Life:
     This very process counts as gone: it holds `claim`, so no other run of the machine is under way in it.
     """
     parts = (owner or "").rsplit(" ", 2)
-    if len(parts) != 3 or parts[0] != socket.gethostname():
+    if len(parts) != 3 or parts[0] != place():
         return Life.ELSEWHERE
     try:
         pid, started = int(parts[1]), float(parts[2])

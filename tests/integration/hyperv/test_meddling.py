@@ -46,9 +46,12 @@ def test_a_user_checkpoint_that_comes_between_leaves_no_base_to_build_upon(
 ) -> None:
     """The RCT id is of a file that was made meanwhile, and not of the one that was active when we looked."""
     vm = world.add_vm()
-    world.lab.faults.add(
-        Fault("CreateSnapshot", Run(lambda: (vm.checkpoint(), world.lab.settle())))
-    )
+
+    def meddle() -> None:
+        vm.checkpoint()
+        world.lab.settle()
+
+    world.lab.faults.add(Fault("CreateSnapshot", Run(meddle)))
     overwrite(vm, 1)
     done = world.try_backup(consistency="crash")
     world.compare(done.point)

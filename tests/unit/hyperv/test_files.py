@@ -256,6 +256,23 @@ def test_a_chain_is_opened_where_the_host_says_its_parents_are(tmp_path: Path) -
         files.open_chain("D:\\2\\leaf.avhdx", [])
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="not of this system")
+def test_nothing_that_the_system_remembers_of_a_disk_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen(tmp_path)
+    forgotten: list[int] = []
+
+    def advise(file: int, start: int, length: int, advice: int) -> None:
+        assert (start, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        forgotten.append(os.fstat(file).st_ino)
+        raise OSError(errno.EINVAL, "no such thing here")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    on({"C:": tmp_path}).open_chain("C:\\a.vhdx", []).close()
+    assert forgotten == [(tmp_path / "a.vhdx").stat().st_ino]
+
+
 def test_a_parent_that_is_missing_is_named(tmp_path: Path) -> None:
     frozen(tmp_path)
     files = on({"C:": tmp_path})

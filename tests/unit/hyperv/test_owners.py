@@ -1,17 +1,18 @@
 """Whether the process that holds a lease still lives."""
 
 import os
-import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from hypercbt.errors import VmBusyError
+from hypercbt.hyperv import owners
 from hypercbt.hyperv.owners import Life, claim, life_of, this_process
 
-HERE = socket.gethostname()
+HERE = owners.place()
 
 
 def test_a_process_of_this_machine_lives_until_it_ends() -> None:
@@ -42,6 +43,36 @@ def test_this_process_is_gone_because_it_would_hold_the_claim() -> None:
 )
 def test_who_cannot_be_judged_from_here_may_live(owner: str | None) -> None:
     assert life_of(owner) is Life.ELSEWHERE
+
+
+def test_a_process_of_another_container_of_the_same_name_may_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = this_process(), f"{HERE}/ca7f2f31-4026532201 1 2.00"
+    assert life_of(theirs) is Life.ELSEWHERE
+    monkeypatch.setattr(owners, "place", lambda: f"{HERE}/ca7f2f31-4026532202")
+    assert life_of(theirs) is Life.ELSEWHERE
+    assert life_of(ours) is Life.ELSEWHERE
+    monkeypatch.setattr(owners, "place", lambda: f"{HERE}/ca7f2f31-4026532201")
+    assert life_of(theirs) is Life.GONE, "no such process in this container"
+
+
+def test_a_container_is_told_by_its_process_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = Path("/proc/self/ns/pid")
+    if not space.exists():
+        pytest.skip("no containers of Linux here")
+    try:
+        monkeypatch.setattr(owners, "MACHINES_OWN", space.stat().st_ino)
+        owners.place.cache_clear()
+        assert owners.place() == HERE
+        monkeypatch.setattr(owners, "MACHINES_OWN", 0)
+        owners.place.cache_clear()
+        assert owners.place().startswith(f"{HERE}/")
+        assert owners.place().endswith(f"-{space.stat().st_ino}")
+    finally:
+        owners.place.cache_clear()
 
 
 def test_a_machine_is_claimed_once_in_a_repository() -> None:

@@ -53,8 +53,12 @@ def test_where_checkpoints_came_or_went_meanwhile_nobody_knows_which_file_was_ac
     comes: bool,
 ) -> None:
     scene = Scene()
+
+    def come() -> None:
+        scene.add_checkpoint("mine", kind="user")
+
     if comes:
-        scene.on("create", lambda: scene.add_checkpoint("mine", kind="user"))
+        scene.on("create", come)
     else:
         user = scene.add_checkpoint("mine", kind="user")
         scene.on("create", lambda: scene.drop(user.id))

@@ -1,7 +1,6 @@
 """Before a machine is touched, and after: who else is at it, what state it is in, and when its disks are merged."""
 
 import os
-import socket
 from dataclasses import replace
 
 import psutil
@@ -9,16 +8,17 @@ import pytest
 
 from hypercbt.errors import VmBusyError, VmUnsupportedError
 from hypercbt.hyperv.limits import Limits
+from hypercbt.hyperv.owners import place
 from hypercbt.hyperv.waits import until_merged
+from unit.hyperv.backing_up import GONE_RUN, findings, run, steps
 from unit.hyperv.pretend import REPOSITORY, Clock, Scene, vm_disk
-from unit.hyperv.test_backup import GONE_RUN, findings, run, steps
 
 
 def test_a_run_of_another_process_here_that_lives_is_not_adopted() -> None:
     scene = Scene()
     parent = os.getppid()
     started = psutil.Process(parent).create_time()
-    owner = f"{socket.gethostname()} {parent} {started:.2f}"
+    owner = f"{place()} {parent} {started:.2f}"
     scene.add_lease(GONE_RUN, owner=owner)
     for adopt in (False, True):
         with pytest.raises(VmBusyError, match=f"backed up by process {parent}"):
