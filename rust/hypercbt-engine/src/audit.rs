@@ -50,6 +50,14 @@ impl AuditPolicy {
         }
     }
 
+    /// Within which time everything is to be read, where that takes several runs.
+    pub(crate) fn period(self) -> Option<Duration> {
+        match self {
+            Self::Rotate { period_seconds } => Some(Duration::from_secs(period_seconds.max(1))),
+            Self::Off | Self::Full => None,
+        }
+    }
+
     /// How long the audit may take after claimed chunks that took `claimed`; `None` without a limit.
     pub(crate) fn budget(self, claimed: Duration) -> Option<Duration> {
         match self {

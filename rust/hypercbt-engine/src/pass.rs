@@ -15,6 +15,7 @@ use crate::{
     base::Basis,
     base_tree::BaseTree,
     claims::{AuditPass, Claims, Pass, Seen},
+    deadlines::Deadlines,
     pipeline::Pipeline,
     slice::Slice,
     window::{Change, Outcome, Work},
@@ -220,7 +221,20 @@ impl DiskRun<'_> {
             });
         }
         let (disk, grid) = (self.disk, self.grid);
-        let due_here = due.min(seen.unclaimed);
+        let deadlines = match policy.period() {
+            Some(period) if due < seen.unclaimed => Deadlines {
+                disk,
+                grid,
+                claims,
+                state: before,
+                now: self.created,
+                elapsed,
+                period,
+            }
+            .due()?,
+            _ => 0,
+        };
+        let due_here = due.max(deadlines).min(seen.unclaimed);
         let slice = Slice::select(
             disk,
             grid,

@@ -170,6 +170,38 @@ fn missed_changes_of_one_percent_are_found_within_28_daily_runs_wherever_they_be
 }
 
 #[test]
+fn a_disk_that_grows_every_day_is_read_again_within_28_daily_runs_all_the_same() {
+    const AT_FIRST: u64 = 70;
+    const MORE: u64 = 17;
+    // Right behind the cursor, which has to pass everything that is written ahead of it from now on.
+    for missed in [3, 5, 8] {
+        let mut days = Days::holding(AT_FIRST);
+        assert!(!days.random.contains(&missed), "choose another seed");
+        let mut allocated = AT_FIRST;
+        let grow = |days: &mut Days, allocated: &mut u64| {
+            let new: Vec<u64> = (*allocated..CHUNKS.min(*allocated + MORE)).collect();
+            for &chunk in &new {
+                days.guest_writes(chunk, 7_000 + chunk);
+            }
+            *allocated += new.len() as u64;
+            stats(days.day(&new)).missed_chunks
+        };
+        while disk(days.last()).audit.cursor <= missed {
+            grow(&mut days, &mut allocated);
+        }
+        days.guest_writes(missed, 99);
+        let found = (1..=28).find(|_| grow(&mut days, &mut allocated) > 0);
+        assert!(found.is_some(), "{missed}");
+        days.last_is_right();
+        // It is no rush at the end: a day reads what is ahead of it, spread over the days that are left.
+        assert!(days.points.iter().skip(1).all(|point| {
+            let read = stats(point).audited_bytes / 512;
+            read <= CHUNKS / 28 * 4 + 16 || stats(point).missed_chunks > 0
+        }));
+    }
+}
+
+#[test]
 fn a_missed_change_that_the_guest_overwrites_before_its_turn_is_healed_unseen() {
     let mut days = Days::new();
     assert!(!days.random.contains(&300));

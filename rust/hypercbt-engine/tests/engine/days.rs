@@ -23,8 +23,13 @@ pub(crate) struct Days {
 
 impl Days {
     pub(crate) fn new() -> Self {
+        Self::holding(CHUNKS)
+    }
+
+    /// A disk of which only the first chunks hold anything yet.
+    pub(crate) fn holding(allocated: u64) -> Self {
         let source = FakeDisk::new(CHUNKS * CHUNK);
-        for chunk in 0..CHUNKS {
+        for chunk in 0..allocated {
             source.write(chunk * CHUNK, &noise(chunk + 1, 512));
         }
         let mut lab = Lab::new();
