@@ -3,9 +3,12 @@
 It knows nothing of WS-Management, and of pywinrm only that its keys belong to one connection.
 """
 
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import requests
@@ -54,6 +57,7 @@ class BoundedAdapter(HTTPAdapter):
         self.sealed = False
         self.sent = False
         self._read_seconds = read_seconds
+        self._connection: HTTPConnection | None = None
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **arguments: Any) -> None:
@@ -65,13 +69,13 @@ class BoundedAdapter(HTTPAdapter):
             def connect(self) -> None:
                 adapter.begin_connecting()
                 super().connect()
-                adapter.sent = True
+                adapter.connected(self)
 
         class Secure(HTTPSConnection):
             def connect(self) -> None:
                 adapter.begin_connecting()
                 super().connect()
-                adapter.sent = True
+                adapter.connected(self)
 
         class PlainPool(HTTPConnectionPool):
             ConnectionCls = Plain
@@ -104,6 +108,11 @@ class BoundedAdapter(HTTPAdapter):
         if self.sealed:
             raise StaleKeysError
 
+    def connected(self, connection: HTTPConnection) -> None:
+        """Note what was opened: from here on a request may be on its way."""
+        self.sent = True
+        self._connection = connection
+
     def send(
         self,
         request: requests.PreparedRequest,
@@ -116,14 +125,15 @@ class BoundedAdapter(HTTPAdapter):
         """Send a request, and let through what can be an answer."""
         del timeout, proxies  # ours, and none
         self.sent = True
-        response = super().send(
-            request,
-            stream=stream,
-            timeout=(_CONNECT_SECONDS, self._read_seconds),
-            verify=verify,
-            cert=cert,
-            proxies=None,
-        )
+        with self._head_in_time():
+            response = super().send(
+                request,
+                stream=stream,
+                timeout=(_CONNECT_SECONDS, self._read_seconds),
+                verify=verify,
+                cert=cert,
+                proxies=None,
+            )
         _bound(response.raw, self._read_seconds)
         status = response.status_code
         kind = response.headers.get("Content-Type", "").lower()
@@ -134,6 +144,28 @@ class BoundedAdapter(HTTPAdapter):
             response.close()
             raise UnsealedReplyError(f"HTTP {status} in the clear")
         return response
+
+    @contextmanager
+    def _head_in_time(self) -> Iterator[None]:
+        """Break the connection where the head of an answer does not come to an end.
+
+        The time-out of a socket begins anew with each byte, and before an answer HTTP allows any number of
+        `100 Continue`.
+        """
+        timer = threading.Timer(_CONNECT_SECONDS + self._read_seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        opened = getattr(self._connection, "sock", None)
+        if opened is not None:
+            with suppress(OSError):
+                # Not TLS's own, which would change what another thread reads with.
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
 def _bound(raw: Any, seconds: float) -> None:

@@ -7,6 +7,7 @@ not show it.
 import getpass
 import netrc
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def find_credentials(host: str, *, user: str | None = None, ask: bool) -> Creden
     if found:
         return found
     if ask:
-        user = user or input(f"User for {name}: ").strip() or None
+        user = user or _asked(f"User for {name}: ") or None
         if user:
             return Credentials(user, getpass.getpass(f"Password of {user} on {name}: "))
     if user:
@@ -69,6 +70,13 @@ def find_credentials(host: str, *, user: str | None = None, ask: bool) -> Creden
         )
         raise HostAuthenticationError(message)
     return Credentials()
+
+
+def _asked(question: str) -> str:
+    """Return what somebody types. Standard output is for what a command says, maybe for programs: no question goes there."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return input().strip()
 
 
 def _from_environment(user: str | None) -> Credentials | None:

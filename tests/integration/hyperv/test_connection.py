@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -174,3 +175,35 @@ def test_a_body_is_read_up_to_a_time(
 
     with pytest.raises(ReplyTooLargeError):
         post(adapter, peer.url)
+
+
+@pytest.mark.parametrize(
+    ("begun", "dripped"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    ],
+)
+def test_a_head_that_does_not_end_is_waited_for_as_long_as_an_answer(
+    begun: bytes, dripped: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            peer, _ = listener.accept()
+            tick = threading.Event()
+            with peer, suppress(OSError):
+                peer.recv(1 << 16)
+                peer.sendall(begun)
+                while not tick.wait(0.01):
+                    peer.sendall(dripped)
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        adapter = BoundedAdapter(read_seconds=1)
+        with pytest.raises(requests.ConnectionError):
+            post(adapter, f"http://127.0.0.1:{listener.getsockname()[1]}/wsman")
+        adapter.close()
+        thread.join(10)
+        assert not thread.is_alive()

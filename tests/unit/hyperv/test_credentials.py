@@ -17,7 +17,7 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HYPERCBT_PASSWORD", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setattr(keyring, "get_credential", lambda service, user: None)
-    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
+    monkeypatch.setattr("builtins.input", lambda: pytest.fail("asked"))
     monkeypatch.setattr(getpass, "getpass", lambda _: pytest.fail("asked"))
 
 
@@ -99,16 +99,21 @@ def test_a_password_in_the_environment_serves_whoever_is_named(
     assert find_credentials("hv01", user="lab", ask=False) == Credentials("lab", "1")
 
 
-def test_at_last_somebody_is_asked_who_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builtins.input", lambda _: " lab ")
+def test_at_last_somebody_is_asked_who_may_be_and_not_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda: " lab ")
     monkeypatch.setattr(getpass, "getpass", lambda _: "typed")
 
     assert find_credentials("hv01", ask=True) == Credentials("lab", "typed")
 
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "User for hv01: ")
+
 
 def test_with_nothing_known_it_is_kerberos(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_credentials("hv01", ask=False) == Credentials()
-    monkeypatch.setattr("builtins.input", lambda _: "")
+    monkeypatch.setattr("builtins.input", lambda: "")
     assert find_credentials("hv01", ask=True) == Credentials()
 
 
