@@ -24,7 +24,7 @@ from hypercbt.hyperv.leases import leases_of, who
 from hypercbt.hyperv.needs import Machine
 from hypercbt.hyperv.order import Order, Remarks
 from hypercbt.hyperv.owners import this_process
-from hypercbt.hyperv.plan import Plan
+from hypercbt.hyperv.plan import Plan, looked_again
 from hypercbt.hyperv.stale import Leftovers, Removed
 from hypercbt.repository import Repository
 
@@ -223,6 +223,7 @@ def _first_that_works(attempt: Attempt) -> tuple[str, Checkpoint]:
         except OVER as error:
             failures.append(error)
             attempt.take_away()
+            attempt.plan = looked_again(attempt.machine, plan)
             continue
         if level == policy.CRASH and plan.levels.attempts[0] == policy.APPLICATION:
             attempt.remarks.warnings.append(

@@ -1,7 +1,7 @@
 """What a backup is going to do: everything that is asked and decided before the machine is touched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypercbt.documents import parse_list
 from hypercbt.errors import HostFileError
@@ -50,8 +50,12 @@ class Plan:
 
     @property
     def files(self) -> frozenset[str]:
-        """What the machine ran on, as paths are compared."""
-        return frozenset(disk.path.lower() for disk in self.all_disks)
+        """What the machine ran on, and what that stands on, as paths are compared: it may go back to any of these."""
+        return frozenset(
+            path.lower()
+            for disk in self.all_disks
+            for path in (disk.path, *disk.parents)
+        )
 
 
 def settle(
@@ -127,6 +131,26 @@ def planned(
         reference_points=bases.ids_of(points),
         space=space,
     )
+
+
+def looked_again(machine: Machine, plan: Plan) -> Plan:
+    """Return the plan for the files that the machine runs on now.
+
+    When a checkpoint fails, a host may merge what an earlier merge has left. Other disks than before are no matter of
+    this: that they are others is found when the checkpoint's are compared with the plan.
+    """
+    now = {_key(disk): disk for disk in machine.disks(plan.vm.settings_id)}
+    if now.keys() != {_key(disk) for disk in plan.all_disks}:
+        return plan
+    return replace(
+        plan,
+        all_disks=tuple(now[_key(disk)] for disk in plan.all_disks),
+        disks=tuple(replace(one, disk=now[_key(one.disk)]) for one in plan.disks),
+    )
+
+
+def _key(disk: VmDisk) -> tuple[str | None, str, int | None]:
+    return disk.disk_id, disk.location, disk.size
 
 
 def reachable(machine: Machine, disk: VmDisk) -> None:

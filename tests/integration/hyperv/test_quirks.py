@@ -283,6 +283,24 @@ def test_q19_the_next_backup_stands_on_what_a_merge_has_left(world: Watched) -> 
     world.assert_clean(vm)
 
 
+def test_q19_what_a_merge_has_left_may_be_merged_by_a_checkpoint_that_fails(
+    world: Watched,
+) -> None:
+    vm = world.web01()
+    vm.fail_merges()
+    done = world.try_backup()
+    vm.set_consistency(possible=False)
+    assert "avhdx" in vm.disks[0].path
+    for seed in range(3):
+        overwrite(vm, seed)
+        done = world.try_backup(audit="off")
+        world.compare(done.point)
+        assert world.methods(done.point) == ["rct"]
+        ran_on = ["without a checkpoint" in text for text in done.point.stats.findings]
+        assert ran_on == [True] * (seed == 0)
+        world.assert_clean(vm)
+
+
 @pytest.mark.parametrize("consistency", ["prefer", "crash"])
 def test_q25_a_guest_that_cannot_be_made_consistent_is_crash_consistent(
     world: Watched, consistency: Literal["prefer", "crash"]
