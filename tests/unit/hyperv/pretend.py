@@ -4,93 +4,45 @@ What is asked of either stands in one list, `Scene.events`, and any of it can be
 what a host really does is tried on the lab host (tests/integration/hyperv).
 """
 
-import json
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, cast
 
-from hypercbt import Extents, Repository, VirtualDisk
-from hypercbt.errors import HostFileError, HostFileMissingError
+from hypercbt import Repository
 from hypercbt.hyperv.checkpoints import Checkpoint
 from hypercbt.hyperv.disks import VmDisk
 from hypercbt.hyperv.limits import Limits
-from hypercbt.hyperv.machines import Configuration, VirtualMachine
+from hypercbt.hyperv.machines import Configuration
 from hypercbt.hyperv.order import Order
 from hypercbt.hyperv.owners import this_process
 from hypercbt.hyperv.reference_points import ReferencePoint
 from hypercbt.hyperv.values import Reference
-from support import disk_document, point_document
+from unit.hyperv.pretended.machine import PretendMachine
+from unit.hyperv.pretended.repository import PretendRepository
+from unit.hyperv.pretended.values import (
+    GIB,
+    NOW,
+    REPOSITORY,
+    VM,
+    Clock,
+    Lease,
+    later,
+    virtual_machine,
+    vm_disk,
+)
 
-VM = "a1b2c3d4-0000-4000-8000-000000000001"
-REPOSITORY = "0f" * 16
-DISK_BYTES = 64 << 20
-GIB = 1 << 30
-NOW = datetime(2026, 10, 8, 15, 15, tzinfo=UTC)
-OWN = object()
-
-
-def vm_disk(
-    name: str = "web01",
-    *,
-    kind: str = "vhdx",
-    slot: int = 0,
-    size: int | None = DISK_BYTES,
-    disk_id: str | None = None,
-    parents: tuple[str, ...] = (),
-) -> VmDisk:
-    return VmDisk(
-        instance_id=rf"Microsoft:{VM.upper()}\83F8\0\{slot}\D",
-        path=rf"C:\VMs\{name}.{kind}",
-        kind=kind,
-        location=f"SCSI 0:{slot}",
-        disk_id=disk_id or f"0d15c000-0000-4000-8000-{slot:012}",
-        size=size,
-        parents=parents,
-    )
-
-
-def virtual_machine(**changed: Any) -> VirtualMachine:
-    made = VirtualMachine(
-        id=VM,
-        name="web01",
-        state="running",
-        busy=None,
-        version="10.0",
-        generation=2,
-        checkpoint_type="production",
-        replication="none",
-        settings_id=f"Microsoft:{VM.upper()}",
-        configuration=None,
-    )
-    return replace(made, **changed)
-
-
-class Clock:
-    """A clock that only sleeping moves; `at` are things that happen when it passes a moment."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-        self.at: list[tuple[float, Callable[[], None]]] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
-        due = [entry for entry in self.at if entry[0] <= self.time]
-        self.at = [entry for entry in self.at if entry[0] > self.time]
-        for _, happen in due:
-            happen()
-
-
-@dataclass
-class Lease:
-    document: dict[str, Any]
-    state: str = "open"
-    closed: bool = False
+__all__ = [
+    "GIB",
+    "NOW",
+    "REPOSITORY",
+    "VM",
+    "Clock",
+    "Scene",
+    "later",
+    "virtual_machine",
+    "vm_disk",
+]
 
 
 class Scene:
@@ -262,255 +214,3 @@ class Scene:
             kind="avhdx",
             parents=(disk.path, *disk.parents),
         )
-
-
-class PretendMachine:
-    """A `Machine` of a scene."""
-
-    id = VM
-    host = "hv01"
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-
-    def tidying(self) -> "PretendMachine":
-        return self
-
-    def look(self) -> VirtualMachine:
-        self._scene.happen("look")
-        return self._scene.vm
-
-    def disks(self, settings_id: str) -> tuple[VmDisk, ...]:
-        scene = self._scene
-        if settings_id == scene.vm.settings_id:
-            scene.happen("disks")
-            return tuple(scene.active)
-        scene.happen("frozen-disks")
-        return scene.frozen[settings_id]
-
-    def attached(self, settings_id: str) -> tuple[VmDisk, ...]:
-        self._scene.happen("attached")
-        return tuple(
-            replace(disk, disk_id=None, size=None, parents=())
-            for disk in self._scene.active
-        )
-
-    def checkpoints(self) -> tuple[Checkpoint, ...]:
-        self._scene.happen("checkpoints")
-        return tuple(self._scene.checkpoint_list)
-
-    def create_checkpoint(
-        self, vm: VirtualMachine, level: str, before: Collection[str]
-    ) -> Checkpoint:
-        self._scene.happen(f"create {level}")
-        made = self._scene.add_checkpoint()
-        self._scene.happen("created")
-        return made
-
-    def rename(self, checkpoint: Checkpoint, name: str) -> None:
-        self._scene.happen(f"rename {name}")
-        self._scene.checkpoint_list = [
-            replace(c, name=name) if c.id == checkpoint.id else c
-            for c in self._scene.checkpoint_list
-        ]
-
-    def convert(
-        self, checkpoint: Checkpoint, disks: Sequence[VmDisk] = ()
-    ) -> ReferencePoint:
-        scene = self._scene
-        scene.happen("convert")
-        point = scene.add_reference_point(f"RP-{scene.made}")
-        scene.drop(checkpoint.id)
-        scene.happen("converted")
-        return point
-
-    def destroy(self, checkpoint: Checkpoint) -> None:
-        self._scene.happen(f"destroy {checkpoint.id}")
-        if checkpoint.id in self._scene.frozen:
-            self._scene.drop(checkpoint.id)
-        self._scene.happen("destroyed")
-
-    def reference_points(self) -> tuple[ReferencePoint, ...]:
-        self._scene.happen("reference-points")
-        return tuple(self._scene.points)
-
-    def destroy_reference_point(self, point: ReferencePoint) -> None:
-        self._scene.happen(f"destroy-reference-point {point.id}")
-        self._scene.points = [p for p in self._scene.points if p.id != point.id]
-
-    def changed_extents(self, path: str, since: str, size: int) -> Extents:
-        self._scene.happen(f"changes {since}")
-        return Extents([(0, 65536)])
-
-    @contextmanager
-    def _opened(self, disk: VmDisk) -> Iterator[Any]:
-        self._scene.happen(f"open {disk.path}")
-        yield SimpleNamespace(
-            native=disk, disk_id=disk.disk_id, size=disk.size, path=disk.path
-        )
-        self._scene.happen("closed-disk")
-
-    def open(self, disk: VmDisk) -> VirtualDisk:
-        return cast("VirtualDisk", self._opened(disk))
-
-    def configuration_files(self, checkpoint: Checkpoint) -> tuple[str, ...]:
-        assert checkpoint.configuration is not None
-        stem = checkpoint.configuration.path.removesuffix("vmcx")
-        return tuple(f"{stem}{suffix}" for suffix in ("vmcx", "vmrs", "vmgs"))
-
-    def local(self, host_path: str) -> str:
-        if host_path in self._scene.missing:
-            raise HostFileMissingError(f"{host_path} is not there")
-        return "/mnt/" + host_path.partition("\\")[2].replace("\\", "/")
-
-    def exists(self, host_path: str) -> bool:
-        if host_path.startswith(tuple(self._scene.unmapped)):
-            raise HostFileError(f"nobody said where {host_path} is from here")
-        return host_path not in self._scene.missing
-
-    def free_bytes(self, host_path: str) -> tuple[int, int]:
-        if host_path.startswith(tuple(self._scene.unmapped)):
-            raise HostFileError(f"nobody said where {host_path} is from here")
-        return self._scene.free
-
-
-@dataclass
-class PretendRun:
-    """A `MachineRun` of a scene."""
-
-    scene: Scene
-    id: str
-    stopped: bool = False
-    names: list[str] = field(default_factory=list)
-
-    def backup_disk(self, disk: VmDisk, **asked: Any) -> str:
-        self.scene.happen(f"read {disk.path}")
-        report = asked["progress"]
-        report("reading", 0, 100)
-        self.scene.clock.sleep(10.0)
-        report("reading", 100, 100)
-        self.scene.read.append(asked)
-        return "{}"
-
-    def store_file(self, name: str, path: str) -> None:
-        self.scene.happen(f"store {name}")
-        self.names.append(name)
-
-    def stop_audit(self) -> None:
-        self.scene.events.append("stop-audit")
-        self.stopped = True
-
-    def commit(self, *, consistency: str | None) -> str:
-        self.scene.happen("commit")
-        lease = self.scene.leases[self.id]
-        lease.state = "committed"
-        self.scene.committed.append(self.id)
-        self.scene.happen("committed")
-        return json.dumps(
-            point_document(
-                self.id,
-                machine=f"vm:{VM}",
-                consistency=consistency,
-                disks=[disk_document(n) for n in range(len(self.scene.read))],
-            )
-        )
-
-    def add_baseline(
-        self, *, created: int, reference_point: str, disks: list[Any]
-    ) -> None:
-        self.scene.happen("baseline")
-        entries = [
-            {
-                "machine": f"vm:{VM}",
-                "disk_id": disk_id,
-                "size": size,
-                "rct_id": rct_id,
-                "location": location,
-            }
-            for disk_id, size, rct_id, location in disks
-        ]
-        self.scene.add_baseline(self.id, reference_point, disks=entries)
-        self.scene.happen("baselined")
-
-    def close(self) -> list[str]:
-        self.scene.happen("close")
-        self.scene.leases[self.id].closed = True
-        self.scene.happen("closed")
-        return []
-
-    def abort(self) -> None:
-        self.scene.happen("abort")
-        self.scene.leases[self.id].closed = True
-
-    def leave_open(self) -> None:
-        self.scene.events.append("leave-open")
-
-
-class PretendRepository:
-    """A `Repository` of a scene, and its native side."""
-
-    id = REPOSITORY
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-
-    @property
-    def native(self) -> "PretendRepository":
-        return self
-
-    def begin_machine(
-        self,
-        *,
-        machine: str,
-        owner: str,
-        host: str,
-        checkpoints: list[str],
-        reference_points: list[str],
-        **_: Any,
-    ) -> PretendRun:
-        self._scene.happen("begin")
-        run = f"{len(self._scene.leases) + 1:032x}"
-        state = {
-            "host": host,
-            "checkpoints": checkpoints,
-            "reference_points": reference_points,
-        }
-        self._scene.add_lease(run, owner=owner, vm=state)
-        self._scene.happen("begun")
-        return PretendRun(self._scene, run)
-
-    def baselines(self) -> str:
-        self._scene.happen("baselines")
-        return json.dumps(self._scene.baselines)
-
-    def leases(self) -> str:
-        return json.dumps(
-            [
-                {**lease.document, "state": lease.state}
-                for lease in self._scene.leases.values()
-                if not lease.closed
-            ]
-        )
-
-    def run_state(self, run: str) -> str:
-        lease = self._scene.leases.get(run)
-        if lease is None:
-            return "unknown"
-        return "closed" if lease.closed else lease.state
-
-    def fence(self, run: str, *, created: int) -> bool:
-        self._scene.happen(f"fence {run}")
-        lease = self._scene.leases[run]
-        if lease.state == "open":
-            lease.state = "fenced"
-        return lease.state == "fenced"
-
-    def close_lease(self, run: str, *, committed: bool) -> None:
-        self._scene.happen(f"close-lease {run}")
-        lease = self._scene.leases[run]
-        assert lease.state == ("committed" if committed else "fenced")
-        lease.closed = True
-
-
-def later(minutes: float) -> datetime:
-    return NOW + timedelta(minutes=minutes)

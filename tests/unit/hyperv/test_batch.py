@@ -24,8 +24,8 @@ from hypercbt.hyperv.batch import (
 from hypercbt.hyperv.machines import VirtualMachine
 from hypercbt.hyperv.order import Order
 from hypercbt.models import BackupStats, asdict
+from unit.hyperv.backing_up import run
 from unit.hyperv.pretend import Scene, virtual_machine
-from unit.hyperv.test_backup import run
 
 
 def named(name: str, number: int = 1, **changed: Any) -> VirtualMachine:
