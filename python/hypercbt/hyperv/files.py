@@ -97,12 +97,14 @@ class HostFiles:
             raise _unreadable(host_path, error) from error
 
     def free_bytes(self, host_path: str) -> tuple[int, int]:
-        """Return what is free, and what there is in all, of the volume that a file of the host is on.
+        """Return what is free, and what there is in all, of the volume that a file of the host is on, or was.
+
+        The file itself may be gone: hosts merge one into another.
 
         Raises:
-            HostFileError: It cannot be reached.
+            HostFileError: Its folder cannot be reached.
         """
-        folder = self.local(host_path)
+        folder = self.local(folder_of(host_path))
         usage = self._guarded(host_path, lambda: shutil.disk_usage(folder))
         return usage.free, usage.total
 

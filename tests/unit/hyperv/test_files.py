@@ -347,3 +347,15 @@ def test_the_free_space_is_that_of_the_mapped_folder(tmp_path: Path) -> None:
     free, total = on({"C:": tmp_path}).free_bytes("C:\\a.vhdx")
 
     assert 0 < free < total
+
+
+def test_the_room_beside_a_file_is_known_when_the_file_has_been_merged_away(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "web01").mkdir()
+
+    for path in ("C:\\VMs\\web01\\a_1.avhdx", "C:\\VMs\\a_1.avhdx"):
+        free, total = on({"C:\\VMs": tmp_path}).free_bytes(path)
+        assert 0 < free < total
+    with pytest.raises(HostFileError):
+        on({"C:\\VMs": tmp_path}).free_bytes("C:\\VMs\\web02\\a.vhdx")
