@@ -252,6 +252,10 @@ class HostJobError(HyperVError):
         self.code = code
 
 
+class JobRefusedError(HostJobError):
+    """The host would not even begin: nothing was done."""
+
+
 class JobVanishedError(HostJobError):
     """The host has forgotten what it was asked for: whether it was done can only be seen by looking."""
 

@@ -14,6 +14,7 @@ from hypercbt.errors import (
     CheckpointError,
     HostJobError,
     HypercbtError,
+    JobRefusedError,
     LostReplyError,
     VmBusyError,
 )
@@ -175,19 +176,25 @@ def begin(
         rivals = [lease for lease in leases if lease.run != run.id]
         if rivals:
             raise VmBusyError(f"{plan.vm.name} is being backed up by {who(rivals[0])}")
-        new = [
-            c
-            for c in stale.recovery(machine.checkpoints())
-            if c.id.lower() not in plan.checkpoints
-        ]
-        if new:
-            raise VmBusyError(
-                f"somebody has just made the checkpoint {new[0].name!r} of {plan.vm.name}"
-            )
+        _see_nobody_else(attempt)
     except BaseException as error:
         attempt.undo(error)
         raise
     return attempt
+
+
+def _see_nobody_else(attempt: Attempt) -> None:
+    """See that no recovery checkpoint has come since the plan.
+
+    Raises:
+        VmBusyError: Somebody has made one.
+    """
+    plan = attempt.plan
+    for one in stale.recovery(attempt.machine.checkpoints()):
+        if one.id.lower() not in plan.checkpoints:
+            raise VmBusyError(
+                f"somebody has just made the checkpoint {one.name!r} of {plan.vm.name}"
+            )
 
 
 def make_checkpoint(attempt: Attempt) -> Checkpoint:
@@ -197,7 +204,6 @@ def make_checkpoint(attempt: Attempt) -> Checkpoint:
         CheckpointError: None could be made.
     """
     plan = attempt.plan
-    attempt.touched = True
     level, checkpoint = _first_that_works(attempt)
     attempt.checkpoint = checkpoint
     attempt.consistency = level
@@ -212,9 +218,13 @@ def make_checkpoint(attempt: Attempt) -> Checkpoint:
 
 
 def _first_that_works(attempt: Attempt) -> tuple[str, Checkpoint]:
-    """Try each level in turn; what a try that failed has left is taken away before the next."""
+    """Try each level in turn; what a try that failed has left is taken away before the next.
+
+    Where the host would not begin, nothing that stands is ours: maybe it would not because somebody else was first.
+    """
     plan, failures = attempt.plan, []
     for level in plan.levels.attempts:
+        before, attempt.touched = attempt.touched, True
         try:
             with attempt.asking():
                 made = attempt.machine.create_checkpoint(
@@ -222,6 +232,10 @@ def _first_that_works(attempt: Attempt) -> tuple[str, Checkpoint]:
                 )
         except OVER as error:
             failures.append(error)
+            if isinstance(error, JobRefusedError):
+                attempt.touched = before
+                _see_nobody_else(attempt)
+                continue
             attempt.take_away()
             attempt.plan = looked_again(attempt.machine, plan)
             continue

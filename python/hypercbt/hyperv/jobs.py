@@ -15,6 +15,7 @@ from hypercbt.errors import (
     HostReplyError,
     HostUnreachableError,
     HyperVError,
+    JobRefusedError,
     JobUnfinishedError,
     JobVanishedError,
 )
@@ -121,8 +122,8 @@ def run(
     A machine on which a former job has not ended is asked again, for `ready_seconds` at most.
 
     Raises:
-        HostJobError: The host refused, or the job failed. As a `JobVanishedError` or a `JobUnfinishedError` it says
-            that nobody knows.
+        HostJobError: The job failed. As a `JobRefusedError` there is none; as a `JobVanishedError` or a
+            `JobUnfinishedError` it says that nobody knows.
         LostReplyError: Nobody knows whether the host was asked.
     """
     pauses = Pauses(ready_seconds, clock)
@@ -166,7 +167,9 @@ def finish(
         return Job(None, answer.out)
     if answer.return_value != STARTED:
         code = answer.return_value
-        raise HostJobError(f"the host would not {what}: {code_text(code)}", code=code)
+        raise JobRefusedError(
+            f"the host would not {what}: {code_text(code)}", code=code
+        )
     job = reference(answer, "Job")
     if job is None:
         raise HostReplyError(

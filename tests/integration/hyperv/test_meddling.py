@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hypercbt.errors import VmBusyError
+from hypercbt.lab import Quirks
 from hypercbt.lab.faults import Fault, Run
 from integration.hyperv.backups import MIB, Bench, bench, overwrite
 
@@ -39,6 +40,23 @@ def test_a_checkpoint_that_somebody_deletes_meanwhile_makes_no_restore_point(
         world.try_backup(progress=meddle, consistency="crash")
     assert len(world.repository.points()) == 1
     world.assert_clean(vm)
+
+
+def test_a_checkpoint_of_somebody_elses_that_comes_between_is_not_taken_for_our_own(
+    tmp_path: Path,
+) -> None:
+    """Ours was refused because of it, so none of the host's checkpoints is ours."""
+    with bench(tmp_path, quirks=Quirks(second_recovery_checkpoint=False)) as world:
+        vm = world.add_vm()
+
+        def meddle() -> None:
+            vm.recovery_checkpoint()
+
+        world.lab.faults.add(Fault("CreateSnapshot", Run(meddle)))
+        with pytest.raises(VmBusyError, match="somebody has just made"):
+            world.backup()
+        assert world.lab.faults.struck
+        assert len(vm.checkpoints) == 1
 
 
 def test_a_user_checkpoint_that_comes_between_leaves_no_base_to_build_upon(
