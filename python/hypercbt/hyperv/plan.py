@@ -76,6 +76,8 @@ def settle(
         removed = stale.bury(machine, repository, lease, order.limits)
         tell(remarks, removed, f"that run {lease.run} had left")
     others = stale.recovery(machine.checkpoints())
+    # Whoever made one of these in the meantime took a lease before.
+    refuse_living(vm, leases_of(f"vm:{machine.id}", repository), order.adopt)
     ours = [c for c in others if stale.is_stale(c, repository)]
     tell(remarks, stale.remove(machine, ours, order.limits), "of ours")
     others = [c for c in others if c not in ours]

@@ -26,6 +26,25 @@ def test_a_run_of_another_process_here_that_lives_is_not_adopted() -> None:
     assert steps(scene) == []
 
 
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_run_that_came_while_the_machine_was_busy_keeps_its_checkpoint(
+    adopt: bool,
+) -> None:
+    scene = Scene()
+    parent = os.getppid()
+    started = psutil.Process(parent).create_time()
+
+    def come() -> None:
+        scene.add_lease(GONE_RUN, owner=f"{place()} {parent} {started:.2f}")
+        scene.add_checkpoint(f"hypercbt {REPOSITORY} {GONE_RUN}")
+
+    scene.on("checkpoints", come)
+    with pytest.raises(VmBusyError, match=f"backed up by process {parent}"):
+        run(scene, adopt=adopt)
+    assert steps(scene) == []
+    assert len(scene.checkpoint_list) == 1
+
+
 def test_a_replica_is_left_to_its_primary() -> None:
     scene = Scene()
     scene.vm = replace(scene.vm, replication="replica")
