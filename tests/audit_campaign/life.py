@@ -180,9 +180,11 @@ class Life(Closing):
             at = self.random.randrange(0, disk.size - length, 512)
             self.write(disk, at, length)
 
-    def next_day(self, *, days: float = 1) -> Done:
+    def next_day(self, *, audit: str = "rotate") -> Done:
         """Back the machine up a day after the last time, and compare the point with the truth."""
-        self._wait_until(self._begun(days))
+        if self.points:
+            begun = self.points[-1].created.timestamp()
+            self.days.sleep(begun + DAY_SECONDS - self.days.now())
         with hypercbt.Host(
             self.host.host,
             credentials=Credentials(*self.host.credentials),
@@ -194,6 +196,7 @@ class Life(Closing):
                 Order(
                     # Without the extra layer of an application-consistent checkpoint, it is known which chunks are read.
                     consistency="crash",
+                    audit=audit,
                     audit_period_seconds=self.period * DAY_SECONDS,
                     space_floor_bytes=0,
                     limits=Limits(clock=self.days, tidy_clock=self.days),
@@ -255,14 +258,6 @@ class Life(Closing):
             made["healed unseen"] += len(chronicle.healed)
             made["still open"] += len(chronicle.wrong_since)
         return made
-
-    def _begun(self, days: float) -> float:
-        if not self.points:
-            return self.days.now()
-        return self.points[-1].created.timestamp() + days * DAY_SECONDS
-
-    def _wait_until(self, moment: float) -> None:
-        self.days.sleep(moment - self.days.now())
 
     def _look(self, _: LabVm, files: Mapping[str, Path]) -> None:
         for location, file in files.items():

@@ -24,13 +24,14 @@ def test_what_a_host_misses_is_found_within_a_period_wherever_it_is(
 ) -> None:
     with KINDS[kind](tmp_path, 1, SMALL) as life:
         judge(life)
-        assert life.totals()["found"] >= 2
+        # How many is a matter of the seed; when which is found, also of what an audit reads at random.
+        assert life.totals().total() >= 3
 
 
 def test_within_28_daily_runs_one_missed_chunk_is_found_once_and_every_later_point_is_right(
     tmp_path: Path,
 ) -> None:
-    size = replace(SMALL, period=PERIOD_DAYS, more_runs=1)
+    size = replace(SMALL, disks=1, period=PERIOD_DAYS, more_runs=1)
     with single(tmp_path, 2, size) as life:
         judge(life)
         for chronicle in life.chronicles.values():
@@ -43,14 +44,14 @@ def test_within_28_daily_runs_one_missed_chunk_is_found_once_and_every_later_poi
 def test_a_missed_change_that_the_guest_overwrites_is_healed_unseen_and_raises_no_alarm(
     tmp_path: Path,
 ) -> None:
-    with Life(tmp_path, disks=1, disk_bytes=64 * MIB, seed=4) as life:
+    with Life(tmp_path, disks=1, disk_bytes=8 * MIB, seed=4) as life:
         life.fill()
         life.next_day()
         (disk,) = life.vm.disks
-        place = 1000  # far from where the rotation begins
+        place = 100
         disk.under_report([(place * CHUNK, CHUNK)])
         life.write(disk, place * CHUNK)
-        life.next_day()
+        life.next_day(audit="off")
         disk.under_report([])
         life.write(disk, place * CHUNK + 8192)
         life.next_day()
@@ -73,7 +74,7 @@ def test_the_command_line_says_what_was_missed_and_which_points_may_be_wrong(
         place = 127
         disk.under_report([(place * CHUNK, CHUNK)])
         life.write(disk, place * CHUNK)
-        life.next_day()
+        life.next_day(audit="off")
         assert life.chronicles[disk.location].wrong_in[-1] == {place}
         user, password = life.host.credentials
         monkeypatch.setenv("HYPERCBT_USER", user)
