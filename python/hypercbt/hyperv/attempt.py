@@ -15,6 +15,7 @@ from hypercbt.errors import (
     HostJobError,
     HypercbtError,
     JobRefusedError,
+    JobUnfinishedError,
     LostReplyError,
     VmBusyError,
 )
@@ -83,8 +84,8 @@ class Attempt:
         self.pending = True
         try:
             yield
-        except OVER:
-            self.pending = False
+        except OVER as error:
+            self.pending = isinstance(error, JobUnfinishedError)
             raise
         self.pending = False
 
@@ -105,6 +106,8 @@ class Attempt:
         try:
             if self.touched:
                 removed = self.take_away()
+                if isinstance(error, JobUnfinishedError) and not removed.checkpoints:
+                    raise error  # it may yet come: the lease stays for who looks later
                 if removed.unmerged:
                     error.add_note(f"the checkpoint is gone, but {removed.unmerged}")
         except HypercbtError as trouble:
@@ -230,6 +233,8 @@ def _first_that_works(attempt: Attempt) -> tuple[str, Checkpoint]:
                 made = attempt.machine.create_checkpoint(
                     plan.vm, level, plan.checkpoints
                 )
+        except JobUnfinishedError:
+            raise  # it may yet: another would be one too many
         except OVER as error:
             failures.append(error)
             if isinstance(error, JobRefusedError):

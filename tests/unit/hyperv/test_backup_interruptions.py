@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from hypercbt.errors import JobUnfinishedError
 from unit.hyperv.backing_up import run, with_base
 from unit.hyperv.pretend import (
     Scene,
@@ -106,3 +107,41 @@ def test_an_interrupted_backup_says_that_its_point_stands_where_it_does() -> Non
         run(scene)
     assert "was made, and is whole" in raised.value.__notes__[0]
     assert scene.clean
+
+
+def test_a_checkpoint_that_is_given_up_and_comes_later_is_the_next_runs_to_remove() -> (
+    None
+):
+    """A guest that hangs may keep its host busy for longer than anybody waits."""
+    scene = Scene()
+
+    def given_up() -> None:
+        at(scene, 300.0, scene.add_checkpoint)
+        raise JobUnfinishedError("not done in time")
+
+    scene.on("create", given_up)
+    with pytest.raises(JobUnfinishedError) as raised:
+        run(scene)
+    assert "the next backup or check" in raised.value.__notes__[0]
+    assert scene.count("create") == 1, "no second one beside it"
+    assert len(scene.open_leases) == 1
+    scene.clock.sleep(600.0)
+    assert len(scene.checkpoint_list) == 1
+    done = run(scene)
+    assert "that run" in done.warnings[0]
+    assert scene.clean
+    assert scene.open_leases == []
+
+
+def test_a_checkpoint_that_is_given_up_and_comes_soon_is_removed_at_once() -> None:
+    scene = Scene()
+
+    def given_up() -> None:
+        at(scene, 7.0, scene.add_checkpoint)
+        raise JobUnfinishedError("not done in time")
+
+    scene.on("create", given_up)
+    with pytest.raises(JobUnfinishedError):
+        run(scene)
+    assert scene.clean
+    assert scene.open_leases == []
