@@ -39,6 +39,9 @@ ONLY = os.environ.get("HYPERV_KILL_AT")
 """The number of a request or call, to see one case again."""
 CHANGING_SHARE = 0.6
 """Of the cases that are drawn, so many are at requests that change something, or watch that."""
+IN_A_ROW = 4
+ROWS = 40
+"""So many times several runs are interrupted, one after the other."""
 LAST_CALLS = 40
 """Of the calls of the storage: index, commit, baseline, close."""
 
@@ -71,13 +74,13 @@ def original(
     return Original(folders / kind.name, kind, vm_worker)
 
 
-def chosen(names: list[str], draw: random.Random) -> list[int]:
-    """Return the numbers of the requests to interrupt at."""
+def chosen(names: list[str], draw: random.Random, every: int) -> list[int]:
+    """Return the numbers of the requests to interrupt at; where it is all of them, each of so many."""
     if ONLY:
         return [int(ONLY)]
     everything = list(range(1, len(names) + 1))
     if ALL:
-        return everything
+        return everything[draw.randrange(every) :: every]
     changing = [n for n in everything if changes_something(names[n - 1])]
     others = [n for n in everything if n not in changing]
     return [draw.choice(changing if draw.random() < CHANGING_SHARE else others)]
@@ -122,12 +125,40 @@ def test_after_an_interruption_the_next_run_leaves_everything_right(
     title = f"{original.scene.kind.name} {how.name}"
     tally = Tally(title)
     draw = random.Random(f"{SEED} {title}")
-    for nth in chosen(original.names, draw):
+    for nth in chosen(original.names, draw, original.scene.kind.every):
         tally.cases += 1
         try:
             play(original.scene, folder / "scene", how, nth, f"{SEED} {title} {nth}")
         except Exception as error:
             tally.failed(f"request {nth} ({original.names[nth - 1]})", error)
+    tally.end()
+
+
+def test_after_several_interruptions_in_a_row_the_next_run_leaves_everything_right(
+    original: Original, folder: Path
+) -> None:
+    title = f"{original.scene.kind.name} in a row"
+    tally = Tally(title)
+    for case in [ONLY] if ONLY else range(ROWS if ALL else 1):
+        draw = random.Random(f"{SEED} {title} {case}")
+        row = [
+            (draw.choice(WAYS), draw.randint(1, len(original.names)))
+            for _ in range(IN_A_ROW)
+        ]
+        tally.cases += 1
+        try:
+            with fresh(
+                original.scene, folder / "scene", f"{SEED} {title} {case}"
+            ) as scene:
+                for how, nth in row:
+                    scene.run(
+                        draw.choice(["backup", "backup", "check"]), how.at(scene, nth)
+                    )
+                    scene.write()
+                after(scene, "backup", clean=False)
+        except Exception as error:
+            told = ", ".join(f"{how.name} {nth}" for how, nth in row)
+            tally.failed(f"{case} ({told})", error)
     tally.end()
 
 

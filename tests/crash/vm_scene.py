@@ -113,6 +113,8 @@ class Kind:
     quirks: Quirks = field(default_factory=Quirks)
     user_checkpoint: bool = False
     application_consistent: bool = True
+    every: int = 1
+    """Which share of the requests is interrupted where all kinds are tried in full."""
 
     @property
     def next_methods(self) -> set[str]:
@@ -187,8 +189,8 @@ class VmScene:
         """Remember what stands, as not ours to remove."""
         self.before = self._files()
         self.checkpoints_before = {c.id for c in self.vm.checkpoints}
-        ours = self._recorded()
-        self.points_before = {p.id for p in self.vm.reference_points} - ours
+        points = {point.id for point in self.vm.reference_points}
+        self.points_before = points - set(self._recorded())
 
     @property
     def repository(self) -> Path:
@@ -310,7 +312,9 @@ class VmScene:
         points = {p.id for p in vm.reference_points}
         assert self.points_before <= points, "a foreign reference point has gone"
         ours = points - self.points_before
-        unknown = ours - self._recorded()
+        recorded = self._recorded()
+        assert set(recorded[:KEPT]) <= points, "one that the next run needs has gone"
+        unknown = ours - set(recorded)
         assert not unknown, f"reference points that nobody knows: {unknown}"
         assert len(ours) <= KEPT + more, f"{len(ours)} reference points of ours"
 
@@ -335,17 +339,11 @@ class VmScene:
             assert repository.damaged_points() == []
             assert repository.suspects() == []
 
-    def _recorded(self) -> set[str]:
-        """Return the reference points that the repository knows."""
+    def _recorded(self) -> list[str]:
+        """Return the reference points that the repository knows, newest first."""
         with Repository.open(self.repository) as repository:
             entries = parse_list(repository.native.baselines())
-        ids = {point.id for point in self.vm.reference_points}
-        return {
-            guid
-            for guid in ids
-            for entry in entries
-            if guid.lower() in entry["reference_point"].lower()
-        }
+        return [guid_of(entry["reference_point"]) for entry in entries]
 
     def _files(self) -> frozenset[str]:
         root = self.folder / "host" / "VMs"
@@ -358,6 +356,11 @@ def copied(original: VmScene, folder: Path, seed: str) -> VmScene:
     """Return a copy of a scene whose host does not run."""
     shutil.copytree(original.folder, folder)
     return VmScene(folder, original.kind, original.worker, original.truths, seed)
+
+
+def guid_of(instance_id: str) -> str:
+    """Return the part of an `InstanceID` that the host's model knows a reference point by."""
+    return instance_id.rpartition("\\")[2].rpartition(":")[2].upper()
 
 
 def is_tracking(name: str) -> bool:
@@ -442,6 +445,7 @@ KINDS = [
         ),
         user_checkpoint=True,
         application_consistent=False,
+        every=3,
     ),
 ]
 
