@@ -1,54 +1,13 @@
 """`hypercbt lab up` as a process: a line is asked, a document is answered."""
 
-import json
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from integration.lab_process import lab_up
 from support import command
-
-
-class LabUp:
-    """The host as a process."""
-
-    def __init__(self, folder: Path, *options: str, write_every: str = "0") -> None:
-        self.process = subprocess.Popen(
-            command("lab", "up", folder, "--write-every", write_every, *options),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.ready = self.next()
-
-    def next(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        line = self.process.stdout.readline()
-        assert line, self.process.stderr.read()
-        document: dict[str, Any] = json.loads(line)
-        return document
-
-    def ask(self, line: str) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
-        return self.next()
-
-
-@contextmanager
-def lab_up(folder: Path, *options: str, write_every: str = "0") -> Iterator[LabUp]:
-    host = LabUp(folder, *options, write_every=write_every)
-    try:
-        yield host
-    finally:
-        host.process.kill()
-        host.process.communicate()
 
 
 def test_it_says_where_it_is_and_how_to_log_in(tmp_path: Path) -> None:

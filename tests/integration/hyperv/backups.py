@@ -1,12 +1,12 @@
 """A lab host, a repository, and backups of its machines of which every byte is compared with what was frozen."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hypercbt
 from hypercbt import Repository, RestorePoint, VirtualDisk
@@ -19,6 +19,8 @@ from hypercbt.lab import LabHost, LabVm, ManualClock, Pace, Quirks
 
 MIB = 1 << 20
 CHUNK = 64 << 10
+
+BenchT = TypeVar("BenchT", bound="Bench")
 
 
 class LabTime:
@@ -128,20 +130,28 @@ def bench(
     power_cuts: bool = False,
 ) -> Iterator[Bench]:
     """Give a lab host whose time passes when the client waits."""
+    with bench_of(
+        Bench, folder, quirks=quirks, pace=pace, power_cuts=power_cuts
+    ) as made:
+        yield made
+
+
+@contextmanager
+def bench_of(
+    kind: Callable[[LabHost, Repository, Path, ManualClock], BenchT],
+    folder: Path,
+    *,
+    step_seconds: float = 0.01,
+    **lab_options: Any,
+) -> Iterator[BenchT]:
+    """Give a bench of one's own kind; each look at its clock lets `step_seconds` pass."""
     folder.mkdir(exist_ok=True)
-    clock = ManualClock(datetime.now(UTC), step_seconds=0.01)
+    clock = ManualClock(datetime.now(UTC), step_seconds=step_seconds)
     with (
-        LabHost(
-            folder / "lab",
-            quirks=quirks,
-            pace=pace,
-            clock=clock,
-            power_cuts=power_cuts,
-            seed=1,
-        ) as lab,
+        LabHost(folder / "lab", clock=clock, seed=1, **lab_options) as lab,
         Repository.create(folder / "repository", chunk_size=CHUNK) as repository,
     ):
-        made = Bench(lab, repository, folder, clock)
+        made = kind(lab, repository, folder, clock)
         lab.when_frozen(made.hold)
         yield made
 

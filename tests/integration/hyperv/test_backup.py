@@ -1,6 +1,5 @@
 """Backups of a lab host's machines: full, by change tracking, and what happens to each kind of machine and disk."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +10,6 @@ from hypercbt.errors import VmNotFoundError, VmUnsupportedError
 from hypercbt.hyperv.credentials import Credentials
 from hypercbt.lab import LabHost, NewDisk, Quirks
 from integration.hyperv.backups import CHUNK, MIB, Bench, bench, overwrite
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path) as made:
-        yield made
 
 
 def test_the_first_backup_holds_every_byte_that_was_frozen(world: Bench) -> None:

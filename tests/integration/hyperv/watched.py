@@ -4,19 +4,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import hypercbt
-from hypercbt import Repository
 from hypercbt.hyperv.conversation import Channel, Conversation
 from hypercbt.hyperv.credentials import Credentials
 from hypercbt.hyperv.envelope import Request
-from hypercbt.lab import LabHost, LabVm, ManualClock, Pace, Quirks
+from hypercbt.lab import LabHost, LabVm, Pace, Quirks
 from hypercbt.lab.faults import Effect, Fault
 from hypercbt.lab.wire.options import WireOptions
-from integration.hyperv.backups import CHUNK, MIB, Bench, overwrite
+from integration.hyperv.backups import MIB, Bench, bench_of, overwrite
 
 
 @dataclass
@@ -115,22 +113,16 @@ def watched(
     **more: Any,
 ) -> Iterator[Watched]:
     """Give a lab host whose time passes when the client waits."""
-    folder.mkdir(exist_ok=True)
-    clock = ManualClock(datetime.now(UTC), step_seconds=0.004)
-    with (
-        LabHost(
-            folder / "lab",
-            quirks=quirks,
-            pace=pace,
-            options=options,
-            clock=clock,
-            seed=1,
-            **more,
-        ) as lab,
-        Repository.create(folder / "repository", chunk_size=CHUNK) as repository,
-    ):
-        made = Watched(lab, repository, folder, clock, ca=ca)
-        lab.when_frozen(made.hold)
+    with bench_of(
+        Watched,
+        folder,
+        step_seconds=0.004,
+        quirks=quirks,
+        pace=pace,
+        options=options,
+        **more,
+    ) as made:
+        made.ca = ca
         yield made
 
 

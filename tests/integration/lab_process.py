@@ -1,0 +1,88 @@
+"""`hypercbt lab up` and `hypercbt lab disk` as processes: a line is asked, a document is answered."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from support import command
+
+
+class LabProcess:
+    """One of them; it is killed at the end, if it still runs."""
+
+    def __init__(self, *words: str | Path) -> None:
+        self.process = subprocess.Popen(
+            command("lab", *words),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.ready = self.next()
+
+    def ask(self, line: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return self.next()
+
+    def next(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr.read()
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+    def end(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        return self.process.wait(60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class DiskProcess(LabProcess):
+    """A disk that is served over NBD."""
+
+    def __init__(self, path: Path, *options: str) -> None:
+        # Short: a socket's path has at most about a hundred characters.
+        self.socket = Path(os.path.relpath(path.with_name("s")))
+        super().__init__("disk", path, "--nbd", self.socket, *options)
+
+    def io(self, *commands: str) -> None:
+        """Do something as a client of the NBD server."""
+        words = [word for text in commands for word in ("-c", text)]
+        done = subprocess.run(
+            ["qemu-io", "-f", "raw", *words, self.ready["nbd"]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def lab_disk(path: Path, *options: str) -> DiskProcess:
+    """Start a server, or skip where there is no Unix socket."""
+    if os.name != "posix":
+        pytest.skip("Unix sockets are needed")
+    return DiskProcess(path, *options)
+
+
+def lab_up(folder: Path, *options: str, write_every: str = "0") -> LabProcess:
+    """Start a host."""
+    return LabProcess("up", folder, "--write-every", write_every, *options)
