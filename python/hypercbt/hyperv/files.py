@@ -81,6 +81,9 @@ class HostFiles:
             raise HostFileError(
                 f"{host_path} is a link that leads out of {base}; it is not followed"
             )
+        if found.exists() and not (found.is_file() or found.is_dir()):
+            # A pipe, say: whoever opens one waits for ever.
+            raise HostFileError(f"{host_path} is no file, as seen from here")
         return found
 
     def exists(self, host_path: str) -> bool:

@@ -226,6 +226,15 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> 
         files.local("C:\\out")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="not of this system")
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.vhdx")
+    files = on({"C:": tmp_path})
+
+    with pytest.raises(HostFileError, match="is no file"):
+        files.open_chain("C:\\pipe.vhdx", [])
+
+
 # --- opening
 
 
