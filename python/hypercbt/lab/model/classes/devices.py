@@ -8,6 +8,27 @@ from hypercbt.lab.model.classes.declare import (
 )
 from hypercbt.lab.model.classes.disks import ALLOCATION
 
+SETTING_DATA = "CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement"
+LOGICAL_ELEMENT = "CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement"
+
+DEVICE = """
+    string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
+    boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
+    uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
+    uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
+    uint16[] AdditionalAvailability; uint64 MaxQuiesceTime
+"""
+"""`CIM_LogicalDevice`, in the order in which most classes have it."""
+
+DISPLAY = """
+    datetime TimeOfLastReset; uint16 ProtocolSupported
+    uint32 MaxNumberControlled; string ProtocolDescription; string VideoProcessor; uint16 VideoMemoryType
+    string OtherVideoMemoryType; uint32 NumberOfVideoPages; uint32 MaxMemorySupported
+    uint16[] AcceleratorCapabilities; string[] CapabilityDescriptions; string OtherVideoArchitecture
+    uint16 VideoArchitecture
+"""
+"""What both display controllers have after it."""
+
 CLASSES = (
     cim_class(
         "Msvm_SerialPortSettingData",
@@ -17,7 +38,7 @@ CLASSES = (
         """
         string[] VirtualSystemIdentifiers; boolean DebuggerMode
         """,
-        parents="CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement",
+        parents=SETTING_DATA,
     ),
     cim_class(
         "Msvm_SyntheticEthernetPortSettingData",
@@ -28,7 +49,7 @@ CLASSES = (
         uint16 DesiredVLANEndpointMode; string OtherEndpointMode; string[] VirtualSystemIdentifiers
         boolean StaticMacAddress; boolean ClusterMonitored
         """,
-        parents="CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement",
+        parents=SETTING_DATA,
     ),
     cim_class(
         "Msvm_EthernetPortAllocationSettingData",
@@ -39,7 +60,7 @@ CLASSES = (
         uint16 DesiredVLANEndpointMode; string OtherEndpointMode; uint16 EnabledState; string[] RequiredFeatures
         string[] RequiredFeatureHints; string TestReplicaPoolID; string TestReplicaSwitchName
         """,
-        parents="CIM_ResourceAllocationSettingData CIM_SettingData CIM_ManagedElement",
+        parents=SETTING_DATA,
     ),
     cim_class(
         "Msvm_Keyboard",
@@ -47,15 +68,12 @@ CLASSES = (
         ELEMENT,
         STATUS,
         ENABLED,
+        DEVICE,
         """
-        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
-        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
-        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
-        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
-        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; boolean IsLocked; string Layout
+        boolean IsLocked; string Layout
         uint16 NumberOfFunctionKeys; uint16 Password; boolean UnicodeSupported
         """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        parents=LOGICAL_ELEMENT,
     ),
     cim_class(
         "Msvm_ShutdownComponent",
@@ -63,14 +81,8 @@ CLASSES = (
         ELEMENT,
         STATUS,
         ENABLED,
-        """
-        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
-        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
-        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
-        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
-        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime
-        """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        DEVICE,
+        parents=LOGICAL_ELEMENT,
     ),
     cim_class(
         "Msvm_DiskDrive",
@@ -78,12 +90,9 @@ CLASSES = (
         ELEMENT,
         STATUS,
         ENABLED,
+        DEVICE,
         """
-        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
-        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
-        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
-        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
-        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; uint16[] Capabilities; string[] CapabilityDescriptions
+        uint16[] Capabilities; string[] CapabilityDescriptions
         string ErrorMethodology; string CompressionMethod; uint32 NumberOfMediaSupported; uint64 MaxMediaSize
         uint64 DefaultBlockSize; uint64 MaxBlockSize; uint64 MinBlockSize; boolean NeedsCleaning
         boolean MediaIsLocked; uint16 Security; datetime LastCleaned; uint64 MaxAccessTime
@@ -91,7 +100,7 @@ CLASSES = (
         uint64 TotalMountTime; string UnitsDescription; uint64 MaxUnitsBeforeCleaning; uint64 UnitsUsed
         uint32 DriveNumber
         """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        parents=LOGICAL_ELEMENT,
     ),
     cim_class(
         "Msvm_VirtualEthernetSwitch",
@@ -105,7 +114,7 @@ CLASSES = (
         string[] OtherDedicatedDescriptions; uint16 ResetCapability; uint16[] PowerManagementCapabilities
         uint32 MaxVMQOffloads; uint32 MaxIOVOffloads
         """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        parents=LOGICAL_ELEMENT,
     ),
     cim_class(
         "Msvm_VirtualEthernetSwitchManagementService",
@@ -117,7 +126,7 @@ CLASSES = (
         string SystemCreationClassName; string SystemName; string CreationClassName; string PrimaryOwnerName
         string PrimaryOwnerContact; string StartMode; boolean Started
         """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        parents=LOGICAL_ELEMENT,
     ),
     cim_class(
         "Msvm_SyntheticDisplayController",
@@ -130,13 +139,10 @@ CLASSES = (
         boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
         uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; uint64 PowerOnHours
         uint64 TotalPowerOnHours; string[] OtherIdentifyingInfo; string[] IdentifyingDescriptions
-        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; datetime TimeOfLastReset; uint16 ProtocolSupported
-        uint32 MaxNumberControlled; string ProtocolDescription; string VideoProcessor; uint16 VideoMemoryType
-        string OtherVideoMemoryType; uint32 NumberOfVideoPages; uint32 MaxMemorySupported
-        uint16[] AcceleratorCapabilities; string[] CapabilityDescriptions; string OtherVideoArchitecture
-        uint16 VideoArchitecture
+        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime
         """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        DISPLAY,
+        parents=LOGICAL_ELEMENT,
     ),
     cim_class(
         "Msvm_S3DisplayController",
@@ -144,18 +150,9 @@ CLASSES = (
         ELEMENT,
         STATUS,
         ENABLED,
-        """
-        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
-        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
-        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
-        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
-        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; datetime TimeOfLastReset; uint16 ProtocolSupported
-        uint32 MaxNumberControlled; string ProtocolDescription; string VideoProcessor; uint16 VideoMemoryType
-        string OtherVideoMemoryType; uint32 NumberOfVideoPages; uint32 MaxMemorySupported
-        uint16[] AcceleratorCapabilities; string[] CapabilityDescriptions; string OtherVideoArchitecture
-        uint16 VideoArchitecture
-        """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        DEVICE,
+        DISPLAY,
+        parents=LOGICAL_ELEMENT,
     ),
     cim_class(
         "Msvm_VideoHead",
@@ -163,16 +160,13 @@ CLASSES = (
         ELEMENT,
         STATUS,
         ENABLED,
+        DEVICE,
         """
-        string SystemCreationClassName; string SystemName; string CreationClassName; string DeviceID
-        boolean PowerManagementSupported; uint16[] PowerManagementCapabilities; uint16 Availability; uint16 StatusInfo
-        uint32 LastErrorCode; string ErrorDescription; boolean ErrorCleared; string[] OtherIdentifyingInfo
-        uint64 PowerOnHours; uint64 TotalPowerOnHours; string[] IdentifyingDescriptions
-        uint16[] AdditionalAvailability; uint64 MaxQuiesceTime; uint32 CurrentBitsPerPixel
+        uint32 CurrentBitsPerPixel
         uint32 CurrentHorizontalResolution; uint32 CurrentVerticalResolution; uint32 MaxRefreshRate
         uint32 MinRefreshRate; uint32 CurrentRefreshRate; uint16 CurrentScanMode; string OtherCurrentScanMode
         uint32 CurrentNumberOfRows; uint32 CurrentNumberOfColumns; uint64 CurrentNumberOfColors
         """,
-        parents="CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        parents=LOGICAL_ELEMENT,
     ),
 )
