@@ -1,4 +1,4 @@
-//! The places whose bytes do not check, as `verify` found them.
+//! The places whose bytes do not check, as `verify` found them and as runs came upon them.
 //!
 //! What stands there does not count as known: a backup that meets the same bytes stores them again.
 
@@ -27,6 +27,17 @@ pub struct DamagedPlace {
     pub pack: PackName,
     /// Where the record's header starts in it.
     pub offset: u32,
+}
+
+impl DamagedPlace {
+    pub(crate) fn new(kind: RecordKind, id: &[u8; 32], place: &Location) -> Self {
+        Self {
+            kind,
+            id: *id,
+            pack: place.pack,
+            offset: place.offset,
+        }
+    }
 }
 
 /// The payload of `damage/<id>`.
@@ -59,15 +70,13 @@ impl DamageList {
         places
     }
 
+    pub(crate) fn lists(&self, place: &DamagedPlace) -> bool {
+        self.places.contains(place)
+    }
+
     /// Whether this record is on the list at this place.
     pub fn contains(&self, kind: RecordKind, id: &[u8; 32], place: &Location) -> bool {
-        let place = DamagedPlace {
-            kind,
-            id: *id,
-            pack: place.pack,
-            offset: place.offset,
-        };
-        !self.places.is_empty() && self.places.contains(&place)
+        !self.places.is_empty() && self.lists(&DamagedPlace::new(kind, id, place))
     }
 }
 

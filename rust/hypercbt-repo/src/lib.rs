@@ -19,6 +19,7 @@ mod leases;
 mod limits;
 mod local;
 mod memory;
+mod met;
 mod name;
 mod object;
 pub mod pack;

@@ -22,8 +22,8 @@ use std::{
 use hypercbt_file::step;
 
 use crate::{
-    Base, Baseline, ChunkId, Error, Lease, NodeId, Outcome, PointId, Record, RecordKind,
-    Repository, RestorePoint, Result, RunId, Suspect, Timestamp, View, VmState,
+    Base, Baseline, ChunkId, DamagedPlace, Error, Lease, NodeId, Outcome, PointId, Record,
+    RecordKind, Repository, RestorePoint, Result, RunId, Suspect, Timestamp, View, VmState,
     catalog::Catalog,
     leases::end,
     name,
@@ -275,7 +275,7 @@ impl Run {
         self.closed = true;
         let merged = self.packer.stop().and_then(|()| self.packer.merge());
         // The lease is closed even if the merge failed: the next run merges.
-        merged.and(end(
+        merged.and(self.list_damage()).and(end(
             &**self.repository.storage(),
             self.id,
             Outcome::Committed,
@@ -291,8 +291,9 @@ impl Run {
     /// elsewhere, so that a later run sees that there is something to do. Without a restore point, it is as killed.
     pub fn leave_open(mut self) {
         self.closed = true;
-        // What is not indexed now is indexed by the next run.
+        // What is not indexed now is indexed by the next run, and damage is met again.
         let _ = self.packer.stop();
+        let _ = self.list_damage();
     }
 
     fn end_early(&mut self) -> Result<()> {
@@ -303,7 +304,19 @@ impl Run {
         } else {
             Outcome::Aborted
         };
-        stopped.and(end(&**self.repository.storage(), self.id, outcome))
+        stopped
+            .and(self.list_damage())
+            .and(end(&**self.repository.storage(), self.id, outcome))
+    }
+
+    /// Puts what the run has met damaged on the damage list: later runs must not take it for known either, and
+    /// `verify` sees that it is no news.
+    fn list_damage(&self) -> Result<()> {
+        let met = self.view().met_damaged();
+        let listed = |place: &DamagedPlace| self.view().damage().lists(place);
+        let new: Vec<_> = met.into_iter().filter(|place| !listed(place)).collect();
+        // The run's id is random, and nothing else on the list is named by it.
+        self.repository.add_damage(self.id, &new)
     }
 
     /// The order of commit: one more than the greatest that stands.

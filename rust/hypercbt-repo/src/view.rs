@@ -6,11 +6,12 @@ use std::{
 };
 
 use crate::{
-    ChunkId, Damage, DamageList, Error, Location, NodeId, PackName, RecordKind, Repository, Result,
-    Storage,
+    ChunkId, Damage, DamageList, DamagedPlace, Error, Location, NodeId, PackName, RecordKind,
+    Repository, Result, Storage,
     catalog::{Candidate, Catalog},
     codec::{Decoder, record_name},
     index::Index,
+    met::{self, Met},
     name,
     record::{MAX_NODE_BYTES, RECORD_HEADER_BYTES},
     tree::{Node, NodeSource},
@@ -21,6 +22,8 @@ pub struct View {
     storage: Arc<dyn Storage>,
     catalog: Catalog,
     damage: DamageList,
+    /// What turned out to be damaged or gone since.
+    met: Met,
     chunk_bytes: u32,
     /// Decoders that nobody uses at the moment: each holds a zstd context, which is slow to make.
     decoders: Mutex<Vec<Decoder>>,
@@ -51,28 +54,30 @@ impl View {
             storage: Arc::clone(repository.storage()),
             catalog,
             damage,
+            met: Met::default(),
             chunk_bytes: repository.chunk_bytes(),
             decoders: Mutex::default(),
         })
     }
 
-    /// For each id a place where it is known to stand: indexed, its pack listed with the indexed length, and
-    /// not on the damage list. In the order of `ids`.
+    /// For each id a place where it is known to stand: indexed, its pack listed with the indexed length, not on
+    /// the damage list, and not met damaged or missing through this look. In the order of `ids`.
     pub fn places(&self, kind: RecordKind, ids: &[[u8; 32]]) -> Result<Vec<Option<Location>>> {
         let found = self.catalog.places(kind, ids)?;
+        let met = self.met.places();
         let known = ids.iter().zip(found).map(|(id, candidates)| {
             let known = candidates
                 .iter()
-                .find(|candidate| self.knows(kind, id, candidate));
+                .find(|candidate| self.knows(&met, kind, id, candidate));
             known.map(|candidate| candidate.location)
         });
         Ok(known.collect())
     }
 
-    /// Whether no pack is missing or short, every index segment could be read, and nothing is on the damage
-    /// list, which could be read too: then a chunk or node that a restore point refers to is known without a look-up.
+    /// Whether no pack is missing or short, every index segment could be read, nothing is on the damage list,
+    /// which could be read too, and nothing damaged was met: then a chunk or node that a restore point refers to is known without a look-up.
     pub fn all_known(&self) -> bool {
-        self.damage.is_empty() && self.catalog.is_complete()
+        self.damage.is_empty() && self.met.places().is_empty() && self.catalog.is_complete()
     }
 
     /// The plain bytes of a chunk.
@@ -128,22 +133,37 @@ impl View {
         &self.catalog
     }
 
-    fn knows(&self, kind: RecordKind, id: &[u8; 32], candidate: &Candidate) -> bool {
-        candidate.listed && !self.damage.contains(kind, id, &candidate.location)
+    /// The places that turned out to be damaged when they were read through this look, in order.
+    pub(crate) fn met_damaged(&self) -> Vec<DamagedPlace> {
+        self.met.damaged()
+    }
+
+    fn knows(
+        &self,
+        met: &met::Places,
+        kind: RecordKind,
+        id: &[u8; 32],
+        candidate: &Candidate,
+    ) -> bool {
+        let Candidate { location, listed } = candidate;
+        *listed && !self.damage.contains(kind, id, location) && !met.contains(kind, id, location)
     }
 
     /// The plain bytes from the first place that holds them; `None` if there is none.
     fn read(&self, kind: RecordKind, id: &[u8; 32], plain_limit: u32) -> Result<Option<Vec<u8>>> {
         let found = self.catalog.places(kind, std::slice::from_ref(id))?;
         let mut candidates = found.into_iter().next().unwrap_or_default();
-        candidates.sort_by_key(|candidate| !self.knows(kind, id, candidate));
+        let known = |candidate: &Candidate| self.knows(&self.met.places(), kind, id, candidate);
+        candidates.sort_by_key(|candidate| !known(candidate));
         let mut failed = None;
         for Candidate { location, .. } in candidates {
             match self.read_at(kind, id, location, plain_limit) {
                 Ok(plain) => return Ok(Some(plain)),
                 // A place that is damaged is one that does not count. One that cannot be read now may hold it.
-                Err(Error::Damaged { .. }) => {}
-                Err(error) if error.is_absence() => {}
+                Err(error) if error.is_absence() || matches!(error, Error::Damaged { .. }) => {
+                    let place = DamagedPlace::new(kind, id, &location);
+                    self.met.note(place, &error);
+                }
                 Err(error) => failed = Some(error),
             }
         }

@@ -21,6 +21,7 @@ mod healing;
 mod machine;
 mod machine_files;
 mod machine_run;
+mod met_damage;
 mod methods;
 mod point_files;
 mod rct;
