@@ -20,6 +20,8 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print)
 FUZZ_SECONDS ?= 60
+# Many tests wait for a disk or for a simulated host, so more run at once than there are cores.
+TEST_PROCESSES ?= 4
 GUEST_ROUNDS ?= 5
 GUEST_SEED ?= 0
 AUDIT_DISKS ?= 50
@@ -50,7 +52,7 @@ demo: setup ## the whole story on this machine, in under two minutes
 # The binding has no Rust tests: pytest tests it, so cargo need not link it to a Python.
 test: setup ## every test, Rust and Python, and every bench once
 	cargo test --workspace --exclude hypercbt-python --locked --quiet
-	$(BIN)/pytest tests
+	$(BIN)/pytest -n $(TEST_PROCESSES) tests
 	HYPERCBT_BENCH_MIB=32 $(BIN)/pytest benches -o python_files='bench_*.py' --benchmark-disable
 
 bench: setup ## measures what users feel; on a quiet machine
