@@ -50,7 +50,7 @@ def restore(
         found = opened.point(point)
         if output is not None:  # what cannot be is said before anything is written
             source = found.only_disk() if disk is None else found.disk(disk)
-            format = restore_format(str(output), format)
+            restore_format(str(output), format)
         if configuration is not None:
             files = found.restore_configuration(configuration, overwrite=overwrite)
         if output is not None:
