@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench limits scale hyperv-scale audit tracking power-cuts hyperv-kills guest fuzz deny windows clean
+.PHONY: help setup demo test lint bench limits scale hyperv-scale audit tracking power-cuts hyperv-kills hyperv-machines guest fuzz deny windows clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -29,6 +29,8 @@ AUDIT_SEED ?= 1
 POWER_CUTS ?= 1000000
 POWER_CUT_SEED ?= 1
 HYPERV_KILL_SEED ?= 1
+MACHINE_RUNS ?= 50
+MACHINE_SEED ?= 1
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -75,6 +77,9 @@ tracking: setup ## what tracking costs a writer, through NBD with fio (minutes, 
 
 hyperv-kills: setup ## the client of a VM's backup killed, stopped and cut off at each request and storage call (half an hour); HYPERV_KILL_SEED (1)
 	HYPERV_KILLS=all HYPERV_KILL_SEED=$(HYPERV_KILL_SEED) $(BIN)/pytest tests/crash/test_hyperv_kill.py -q -s
+
+hyperv-machines: setup ## a machine's life on lab hosts, drawn at random: MACHINE_RUNS (50), MACHINE_SEED (1)
+	HYPERCBT_MACHINE_RUNS=$(MACHINE_RUNS) HYPERCBT_MACHINE_SEED=$(MACHINE_SEED) $(BIN)/pytest tests/property/test_hyperv_machine.py -q
 
 guest: setup ## a real guest on a tracked disk whose server is killed; GUEST_ROUNDS (5), GUEST_SEED (random)
 	PYTHONPATH=tests HYPERCBT_GUEST_ROUNDS=$(GUEST_ROUNDS) HYPERCBT_GUEST_SEED=$(GUEST_SEED) $(BIN)/python -m guest
