@@ -125,7 +125,7 @@ class BoundedAdapter(HTTPAdapter):
         """Send a request, and let through what can be an answer."""
         del timeout, proxies  # ours, and none
         self.sent = True
-        with self._head_in_time():
+        with self._head_in_time() as cut:
             response = super().send(
                 request,
                 stream=stream,
@@ -134,6 +134,9 @@ class BoundedAdapter(HTTPAdapter):
                 cert=cert,
                 proxies=None,
             )
+        if cut.is_set():  # what came of the head may look like a whole one
+            response.close()
+            raise requests.ConnectionError("the head of the answer did not end")
         _bound(response.raw, self._read_seconds)
         status = response.status_code
         kind = response.headers.get("Content-Type", "").lower()
@@ -146,21 +149,25 @@ class BoundedAdapter(HTTPAdapter):
         return response
 
     @contextmanager
-    def _head_in_time(self) -> Iterator[None]:
+    def _head_in_time(self) -> Iterator[threading.Event]:
         """Break the connection where the head of an answer does not come to an end.
 
         The time-out of a socket begins anew with each byte, and before an answer HTTP allows any number of
-        `100 Continue`.
+        `100 Continue`. What is yielded is set where it was broken.
         """
-        timer = threading.Timer(_CONNECT_SECONDS + self._read_seconds, self._cut)
+        cut = threading.Event()
+        timer = threading.Timer(
+            _CONNECT_SECONDS + self._read_seconds, self._cut, (cut,)
+        )
         timer.daemon = True
         timer.start()
         try:
-            yield
+            yield cut
         finally:
             timer.cancel()
 
-    def _cut(self) -> None:
+    def _cut(self, cut: threading.Event) -> None:
+        cut.set()
         opened = getattr(self._connection, "sock", None)
         if opened is not None:
             with suppress(OSError):
