@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 
 from hypercbt._native import Extents
+from hypercbt.documents import parse
 from hypercbt.errors import (
     AuditUnfinishedError,
     ChangeTrackingLostError,
@@ -20,7 +21,6 @@ from hypercbt.hyperv.attempt import Attempt
 from hypercbt.hyperv.bases import Base
 from hypercbt.hyperv.checkpoints import TRACKED_KINDS
 from hypercbt.hyperv.disks import VmDisk
-from hypercbt.hyperv.needs import Machine
 from hypercbt.hyperv.plan import Plan, PlannedDisk
 from hypercbt.models import Progress
 from hypercbt.virtual_disk import VirtualDisk
@@ -87,10 +87,6 @@ def sealed_file(before: VmDisk, frozen: VmDisk) -> str | None:
     chain = [policy.file_name(path) for path in (frozen.path, *frozen.parents)]
     alike = [name for name in chain if name.casefold() == active.casefold()]
     return active if len(alike) == 1 else None
-
-
-def _is_named(path: str, name: str | None) -> bool:
-    return name is not None and policy.file_name(path).casefold() == name.casefold()
 
 
 def store_configuration(attempt: Attempt) -> None:
@@ -163,31 +159,44 @@ def _how(
     if base is None:
         return "compare", None, None, frozen.planned.reason
     try:
-        changes = _changes(attempt.machine, frozen, base)
+        changes = _changes(attempt, frozen, base)
     except ChangeTrackingLostError as error:
         return "compare", None, None, f"change tracking was lost: {error}"
     return "rct", changes, base.point, None
 
 
-def _changes(machine: Machine, frozen: FrozenDisk, base: Base) -> Extents:
+def _changes(attempt: Attempt, frozen: FrozenDisk, base: Base) -> Extents:
     """Return what any file of the frozen chain is said to have changed since the base.
 
     Whether a host that is asked of the topmost file, maybe a layer of the checkpoint's own, answers for those below as
-    well, nobody has written down (hyperv-rct U8, U13). So each is asked. Below the file that was in use they may not
-    know the id.
+    well, nobody has written down (hyperv-rct U8, U13). So each is asked. Those below the file that the id counts from
+    may not know it.
 
     Raises:
-        ChangeTrackingLostError: The topmost file's changes are not known, or those of the file that was in use.
+        ChangeTrackingLostError: The topmost file's changes are not known, or those of a file that must know.
     """
-    disk, size = frozen.disk, frozen.size
+    machine, disk, size = attempt.machine, frozen.disk, frozen.size
+    must_know = _must_know(attempt, frozen, base)
     changes = machine.changed_extents(disk.path, base.rct_id, size)
     for path in disk.parents:
         try:
             changes = changes.union(machine.changed_extents(path, base.rct_id, size))
         except ChangeTrackingLostError:
-            if _is_named(path, frozen.sealed_in):
+            if policy.file_name(path).casefold() in must_know:
                 raise
     return changes
+
+
+def _must_know(attempt: Attempt, frozen: FrozenDisk, base: Base) -> frozenset[str]:
+    """Return the names of the files whose changes must be known: what was in use now, and at the base.
+
+    A base's id counts from the file that was in use then. Since then a user may have made a checkpoint, and what
+    changed before that is told by a parent of what is in use now.
+    """
+    point = parse(attempt.repository.native.point(base.point))
+    disk_id = frozen.disk.disk_id
+    names = {d["sealed_in"] for d in point["disks"] if d["disk_id"] == disk_id}
+    return frozenset(name.casefold() for name in names | {frozen.sealed_in} if name)
 
 
 def _progress(attempt: Attempt) -> Progress:

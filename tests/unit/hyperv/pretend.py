@@ -66,6 +66,8 @@ class Scene:
         """Host paths that are not there."""
         self.leases: dict[str, Lease] = {}
         self.baselines: list[dict[str, Any]] = []
+        self.sealed_in: str | None = "web01.vhdx"
+        """The file that the ids of every baseline count from."""
         self.committed: list[str] = []
         self.read: list[dict[str, Any]] = []
         self.files: list[str] = []

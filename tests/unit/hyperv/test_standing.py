@@ -110,3 +110,13 @@ def test_that_a_file_below_the_one_in_use_knows_nothing_is_all_the_same() -> Non
     asked = asked_through_a_layer(scene, lost=r"C:\VMs\old.vhdx")
     assert asked == [LAYER, ACTIVE, r"C:\VMs\old.vhdx"]
     assert scene.read[0]["method"] == "rct"
+
+
+def test_where_the_file_that_the_id_counts_from_does_not_know_the_disk_is_compared() -> (
+    None
+):
+    """A user made a checkpoint since: the machine runs on a child, and what changed before is told by its parent."""
+    scene = with_base(Scene(vm_disk(parents=(r"C:\VMs\old.vhdx",))))
+    scene.sealed_in = "OLD.vhdx"
+    asked_through_a_layer(scene, lost=r"C:\VMs\old.vhdx")
+    assert scene.read[0]["method"] == "compare"

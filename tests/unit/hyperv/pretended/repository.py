@@ -121,6 +121,14 @@ class PretendRepository:
         self._scene.happen("baselines")
         return json.dumps(self._scene.baselines)
 
+    def point(self, id: str) -> str:
+        self._scene.happen(f"point {id}")
+        disks = [
+            disk_document(n, disk_id=disk.disk_id, sealed_in=self._scene.sealed_in)
+            for n, disk in enumerate(self._scene.active)
+        ]
+        return json.dumps(point_document(id, disks=disks))
+
     def leases(self) -> str:
         return json.dumps(
             [
