@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hypercbt.documents import parse_list
 from hypercbt.hyperv.disks import VmDisk
 from hypercbt.hyperv.reference_points import ReferencePoint
+from hypercbt.repository import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ def baselines_of(machine: str, entries: Iterable[dict[str, Any]]) -> list[Baseli
     ]
 
 
+def read_baselines(machine: str, repository: Repository) -> list[Baseline]:
+    """Return the baselines of a machine (`vm:GUID`) that stand in a repository, newest point first."""
+    return baselines_of(machine, parse_list(repository.native.baselines()))
+
+
 def choose(
     disk: VmDisk,
     baselines: Sequence[Baseline],
@@ -97,7 +104,7 @@ def recorded(baselines: Iterable[Baseline]) -> frozenset[str]:
 
 
 def older(
-    baselines: Sequence[Baseline], points: Iterable[ReferencePoint], keep: int = 2
+    baselines: Sequence[Baseline], points: Collection[ReferencePoint], keep: int = 2
 ) -> list[ReferencePoint]:
     """Return the reference points that are ours and no longer needed.
 
@@ -106,7 +113,8 @@ def older(
         points: What the host has, of all products.
         keep: How many of the newest stay: should the last one turn out to be lost, the one before still serves.
     """
-    standing = [b for b in baselines if b.reference_point.lower() in ids_of(points)]
+    there = ids_of(points)
+    standing = [b for b in baselines if b.reference_point.lower() in there]
     kept = recorded(standing[:keep])
     ours = recorded(standing) - kept
     return [point for point in points if point.id.lower() in ours]

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from os import PathLike
 
 from hypercbt._native import Extents
-from hypercbt.documents import parse_list
 from hypercbt.errors import ChangeTrackingLostError
-from hypercbt.hyperv.bases import Base, Baseline, baselines_of, choose, ids_of
+from hypercbt.hyperv.bases import Base, Baseline, choose, ids_of, read_baselines
 from hypercbt.hyperv.changes import changed_extents
 from hypercbt.hyperv.checkpoints import TRACKED_KINDS
 from hypercbt.hyperv.disks import VmDisk, vm_disks
@@ -127,7 +126,7 @@ def _bases(
         if isinstance(repository, Repository)
         else stack.enter_context(Repository.open(repository))
     )
-    known = baselines_of(f"vm:{vm.id}", parse_list(opened.native.baselines()))
+    known = read_baselines(f"vm:{vm.id}", opened)
     if since is not None:
         point = since.id if isinstance(since, RestorePoint) else opened.point(since).id
         known = [baseline for baseline in known if baseline.point == point]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hypercbt.documents import parse_list
 from hypercbt.errors import HostFileError
 from hypercbt.hyperv import bases, policy, stale
 from hypercbt.hyperv.bases import Base, Baseline
@@ -104,9 +103,7 @@ def planned(
     levels = policy.levels(vm, order.consistency)
     all_disks = machine.disks(vm.settings_id)
     chosen = policy.selected(all_disks, order.only, order.exclude)
-    machine_id = f"vm:{machine.id}"
-    entries = parse_list(repository.native.baselines())
-    baselines = tuple(bases.baselines_of(machine_id, entries))
+    baselines = tuple(bases.read_baselines(f"vm:{machine.id}", repository))
     checkpoints = machine.checkpoints()
     points = machine.reference_points()
     disks = _with_bases(vm, chosen, all_disks, baselines, bases.ids_of(points))

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from hypercbt.documents import now_microseconds, parse_list
+from hypercbt.documents import now_microseconds
 from hypercbt.errors import (
     ForeignCheckpointError,
     HostJobError,
 )
-from hypercbt.hyperv.bases import baselines_of, older, recorded
+from hypercbt.hyperv.bases import older, read_baselines, recorded
 from hypercbt.hyperv.checkpoints import Checkpoint
 from hypercbt.hyperv.leases import Lease
 from hypercbt.hyperv.limits import Limits
@@ -95,17 +95,12 @@ def leftovers(
     return Leftovers(
         marker(repository.id, lease.run),
         lease.checkpoints,
-        lease.reference_points | known_points(machine, repository),
+        lease.reference_points
+        | recorded(read_baselines(f"vm:{machine.id}", repository)),
         lease.created,
         committed,
         pending=True,
     )
-
-
-def known_points(machine: Machine, repository: Repository) -> frozenset[str]:
-    """Return the ids of the reference points that this repository's baselines name."""
-    entries = parse_list(repository.native.baselines())
-    return recorded(baselines_of(f"vm:{machine.id}", entries))
 
 
 def take_away(machine: Machine, left: Leftovers, limits: Limits) -> Removed:
@@ -186,7 +181,7 @@ def recovery(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
 
 def drop_older(machine: Machine, repository: Repository) -> Removed:
     """Destroy the reference points of ours that no backup will ask from any more, as a backup does at its end."""
-    known = baselines_of(f"vm:{machine.id}", parse_list(repository.native.baselines()))
+    known = read_baselines(f"vm:{machine.id}", repository)
     points = older(known, machine.reference_points()) if known else []
     for point in points:
         machine.destroy_reference_point(point)
