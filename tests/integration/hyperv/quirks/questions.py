@@ -11,7 +11,7 @@ from hypercbt.lab import LabVm
 from hypercbt.lab.model.services import SNAPSHOTS
 from hypercbt.lab.wire.provider import Call, Cim, Ref, Thing
 from integration.hyperv.backups import overwrite
-from integration.hyperv.quirk_shows import CHANGES, Play
+from integration.hyperv.quirks.shows import CHANGES, Play
 from integration.hyperv.watched import Watched
 
 SETTINGS = "Msvm_VirtualSystemSnapshotSettingData"

@@ -22,8 +22,8 @@ from hypercbt.lab.faults import FailJob, Run
 from hypercbt.lab.model.services import MANAGEMENT, POINTS
 from hypercbt.lab.wire.provider import Call, Cim, Ref, Thing
 from integration.hyperv.backups import MIB, overwrite
-from integration.hyperv.quirk_questions import CRASH, makes_a_checkpoint
-from integration.hyperv.quirk_shows import CHANGES, Play, refused, said
+from integration.hyperv.quirks.questions import CRASH, makes_a_checkpoint
+from integration.hyperv.quirks.shows import CHANGES, Play, refused, said
 from integration.hyperv.watched import Watched, until
 
 

@@ -1,7 +1,8 @@
 r"""Each quirk of real hosts, and each switch of the lab in both positions, through a whole backup.
 
 Each test makes a full backup, lets the guest write, and makes an incremental: every byte is compared with what was frozen, and
-nothing is left on the host. And each sees that the quirk really happened, on the wire or in the lab's books.
+nothing is left on the host. And each sees that the quirk really happened, on the wire or in the lab's books. Those of change
+tracking, Q21 to Q24, are in test_tracking.py.
 
 | quirk (hyperv-rct (b)) | test |
 | --- | --- |
@@ -28,7 +29,7 @@ nothing is left on the host. And each sees that the quirk really happened, on th
 | Q21 short, empty and coarse answers (U3, U4) | `a_host_with[short_answers…]`, `[most_ranges…]`, `[coarse_bytes…]`, `[whole_length…]`, `q21_…` |
 | Q22 ids that are not known, each code (U2) | `a_host_with[lost…]`, `q22_…` |
 | Q23 fewer ids than disks, another order | `a_host_with[untracked…]`, `[shuffled_disks…]`, `q23_…` |
-| Q24 what makes ids invalid (U13) | `a_host_with[tracking_travels…]`, `q24_…`, and test_backup (a resize, a revert) |
+| Q24 what makes ids invalid (U13) | `a_host_with[tracking_travels…]`, `q24_…`, and ../test_backup.py (a resize, a revert) |
 | Q25 no consistency; off, paused, saved | `a_host_with[application_of_off…]`, `[documented_states…]`, `q25_…` |
 | Q26 checkpoints of others | `a_host_with[second_recovery_checkpoint…]`, `[recovery_destroy_works…]` |
 | Q27 32775 | `q27_…` |
@@ -44,7 +45,6 @@ nothing is left on the host. And each sees that the quirk really happened, on th
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
 from itertools import pairwise
@@ -66,8 +66,8 @@ from hypercbt.lab.wire.options import WireOptions
 from hypercbt.lab.wire.server import TlsFiles
 from integration.hyperv.backups import MIB, overwrite
 from integration.hyperv.certificates import Authority
-from integration.hyperv.quirk_cases import CASES
-from integration.hyperv.quirk_shows import CHANGES, Case
+from integration.hyperv.quirks.cases import CASES
+from integration.hyperv.quirks.shows import CHANGES, Case
 from integration.hyperv.watched import Watched, until, watched
 
 NOT_MET = {
@@ -76,12 +76,6 @@ NOT_MET = {
     "clock": "no behaviour of a host: what enumerations expire by",
 }
 """Switches that have no case, and why."""
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Watched]:
-    with watched(tmp_path) as made:
-        yield made
 
 
 # Each switch
@@ -374,99 +368,6 @@ def test_q29_a_request_whose_answer_is_lost_is_done_once(
     assert world.methods(world.backup(audit="off")) == ["rct"]
     assert len(vm.reference_points) == 2
     assert len(world.repository.points()) == 7
-
-
-# Change tracking
-
-
-def test_q21_empty_and_whole_answers_are_answers(world: Watched) -> None:
-    vm = world.web01()
-    (disk,) = vm.disks
-    world.backup(consistency="crash")
-    for pretended, read in (([], 0), ([(0, disk.size)], disk.size)):
-        disk.pretend(pretended)
-        point = world.backup(consistency="crash", audit="off")
-        assert world.methods(point) == ["rct"]
-        assert point.stats.read_bytes == read
-
-
-@pytest.mark.parametrize("how", ["return", "job", "fault"])
-def test_q22_each_way_of_not_knowing_means_a_comparison(
-    tmp_path: Path, how: Literal["return", "job", "fault"]
-) -> None:
-    codes = [*range(0xC03A0020, 0xC03A0025), 0xC03A0029, 0xC03A002A, 0xC03A0030]
-    with watched(tmp_path, quirks=Quirks(lost=how)) as world:
-        vm = world.web01()
-        world.backup()
-        for code in codes:
-            overwrite(vm, code)
-            vm.disks[0].lose_tracking(code)
-            reason = world.reason(world.backup())
-            assert "change tracking was lost" in reason
-            if how != "return":
-                assert f"0x{code:08X}" in reason
-            world.assert_clean(vm)
-
-
-def test_q22_an_id_that_was_purged_under_its_reference_point_means_a_comparison(
-    world: Watched,
-) -> None:
-    vm = world.web01()
-    world.backup()
-    overwrite(vm, 1)
-    tracked = vm.disks[0].tracked
-    for known in tracked.ids:
-        tracked.forget(known)
-    assert len(vm.reference_points) == 1
-    assert "change tracking was lost" in world.reason(world.backup())
-    overwrite(vm, 2)
-    assert world.methods(world.backup(audit="off")) == ["rct"]
-    world.assert_clean(vm)
-
-
-def test_q22_the_id_that_was_sealed_is_asked_for(world: Watched) -> None:
-    vm = world.web01(disks=[4 * MIB] * 2)
-    world.backup()
-    overwrite(vm, 1)
-    (point,) = vm.machine.points.values()
-    point.disks[:] = [(place, "rctX:another") for place, _ in point.disks]
-    assert world.methods(world.backup()) == ["rct"] * 2
-    listed = "".join(world.wire.answers("Msvm_VirtualSystemReferencePoint"))
-    assert "rctX:another" in listed
-    assert "rctX:another" not in "".join(world.wire.asked(CHANGES))
-    world.assert_clean(vm)
-
-
-def test_q23_a_disk_that_comes_back_is_told_from_what_it_was(world: Watched) -> None:
-    vm = world.web01(disks=[4 * MIB] * 2)
-    world.backup()
-    kept = vm.disks[0].state
-    vm.detach("SCSI 0:0")
-    overwrite(vm, 1)
-    assert world.methods(world.backup(audit="off")) == ["rct"]
-    named = "".join(world.wire.answers("Msvm_VirtualSystemReferencePoint"))
-    assert named.count("VirtualDiskIdentifiers>") > 2
-    vm.attach(kept)
-    overwrite(vm, 2)
-    point = world.backup(audit="off")
-    assert world.methods(point)[1] == "rct"
-    world.assert_clean(vm)
-
-
-def test_q24_a_disk_that_was_written_behind_the_trackers_back_is_compared(
-    world: Watched,
-) -> None:
-    vm = world.web01()
-    world.backup()
-    file = vm.disks[0].files[0]
-    world.lab.model.files.close(vm.machine)
-    for suffix in (".rct", ".mrt"):
-        file.with_name(file.name + suffix).unlink()
-    overwrite(vm, 1)
-    assert "change tracking was lost" in world.reason(world.backup())
-    overwrite(vm, 2)
-    assert world.methods(world.backup(audit="off")) == ["rct"]
-    world.assert_clean(vm)
 
 
 # Files, machines and disks of other kinds

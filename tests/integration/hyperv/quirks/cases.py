@@ -2,14 +2,14 @@
 
 from hypercbt.lab.model.services import MANAGEMENT, POINTS
 from integration.hyperv.backups import CHUNK, MIB
-from integration.hyperv.quirk_questions import (
+from integration.hyperv.quirks.questions import (
     enumerates,
     in_order,
     layer_in_changes,
     off,
     others_may_ask,
 )
-from integration.hyperv.quirk_shows import (
+from integration.hyperv.quirks.shows import (
     CHANGES,
     Case,
     asked,
@@ -21,7 +21,7 @@ from integration.hyperv.quirk_shows import (
     refused,
     said,
 )
-from integration.hyperv.quirk_stories import (
+from integration.hyperv.quirks.stories import (
     Seconds,
     a_failure_is_tidied_up,
     a_reason_in_the_errors,
