@@ -50,8 +50,9 @@ MADE_MACHINE = (
 )
 """A row of a job that says it has made a machine: it is none of ours."""
 DISK_INFO = "GetVirtualHardDiskSettingData"
-LOWER = "[0-9]*[a-f][0-9a-f]*-"
-UPPER = "[0-9]*[A-F][0-9A-F]*-"
+# A group of a GUID may be all digits: its first letter tells the case.
+LOWER = "[0-9-]*[a-f]"
+UPPER = "[0-9-]*[A-F]"
 DISK_ID = '"VirtualDiskId" TYPE="string"&gt;&lt;VALUE&gt;{}'
 PARENT = 'Parent>[^<]*InstanceID="Microsoft:'
 GUEST_BACKUP = {"ConsistencyLevel": 2, "GuestBackupType": 1}
