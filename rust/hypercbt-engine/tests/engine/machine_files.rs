@@ -7,7 +7,11 @@ use hypercbt_engine::{
 };
 use hypercbt_repo::{RecordKind, RestorePoint};
 
-use crate::support::{CHUNK, Chain, FakeClock, Lab, noise};
+use crate::support::{
+    CHUNK, Chain, FakeClock, Lab,
+    machine::{PLACES, read},
+    noise,
+};
 
 struct Folder(tempfile::TempDir);
 
@@ -27,11 +31,7 @@ impl Folder {
 fn begun(lab: &mut Lab) -> MachineRun<FakeClock> {
     let disk = Chain::new(1, 1).open();
     let mut run = lab.begin(&[]);
-    run.backup_disk(
-        &lab.of_machine(&disk, "SCSI 0:0", Wanted::Full),
-        &mut Silent,
-    )
-    .unwrap();
+    read(lab, &mut run, &disk, PLACES[0], Wanted::Full).unwrap();
     run
 }
 

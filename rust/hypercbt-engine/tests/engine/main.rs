@@ -19,6 +19,7 @@ mod diff;
 mod failures;
 mod healing;
 mod machine;
+mod machine_audit;
 mod machine_files;
 mod machine_run;
 mod met_damage;

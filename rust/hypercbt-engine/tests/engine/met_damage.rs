@@ -2,7 +2,7 @@
 
 use hypercbt_engine::{AuditPolicy, Silent, VerifyScope, Wanted};
 use hypercbt_extent::Extents;
-use hypercbt_repo::{IndexEntry, PackName, RecordKind, codec};
+use hypercbt_repo::{IndexEntry, PackName, RecordKind, RestorePoint, codec};
 
 use crate::shelf::{Keys, shelf};
 use crate::support::{CHUNK, Chain, FakeDisk, Lab, chunks, disk, list, noise, rct, stats};
@@ -29,6 +29,18 @@ fn places(lab: &Lab, of: &IndexEntry) -> usize {
     let is_it = |entry: &IndexEntry| (entry.kind, entry.id) == (of.kind, of.id);
     let records = lab.records();
     records.iter().filter(|(_, entry)| is_it(entry)).count()
+}
+
+/// A disk of one leaf, its first point, and the leaf and its pack, where it is damaged by now.
+fn damaged_leaf() -> (Lab, Chain, RestorePoint, (PackName, IndexEntry)) {
+    let (mut lab, mut chain) = (Lab::new(), Chain::new(0xA1, 40));
+    chain.seal();
+    let first = lab.one_disk(&chain.open(), Wanted::Full, |_| {});
+    let [(pack, leaf)] = nodes(&lab)[..] else {
+        panic!("40 chunks have one leaf");
+    };
+    lab.damage(pack, &leaf, 100);
+    (lab, chain, first, (pack, leaf))
 }
 
 #[test]
@@ -63,13 +75,7 @@ fn a_node_that_a_backup_meets_damaged_is_stored_again_by_it_although_the_index_t
 
 #[test]
 fn a_damaged_node_that_an_incremental_by_rct_meets_is_stored_again() {
-    let (mut lab, mut chain) = (Lab::new(), Chain::new(0xA1, 40));
-    chain.seal();
-    let first = lab.one_disk(&chain.open(), Wanted::Full, |_| {});
-    let [(pack, leaf)] = nodes(&lab)[..] else {
-        panic!("40 chunks have one leaf");
-    };
-    lab.damage(pack, &leaf, 100);
+    let (mut lab, chain, first, _) = damaged_leaf();
     let point = lab.one_disk(&chain.open(), rct(chunks(&[1]), &first), |_| {});
     let reason = disk(&point).fallback_reason.as_deref().unwrap();
     assert!(reason.starts_with(MET), "{reason}");
@@ -137,13 +143,7 @@ fn a_chunk_that_the_audit_meets_damaged_is_stored_again_where_it_still_stands() 
 
 #[test]
 fn a_run_without_a_point_leaves_what_it_met_on_the_damage_list() {
-    let (mut lab, mut chain) = (Lab::new(), Chain::new(0xA1, 40));
-    chain.seal();
-    let first = lab.one_disk(&chain.open(), Wanted::Full, |_| {});
-    let [(pack, leaf)] = nodes(&lab)[..] else {
-        panic!("40 chunks have one leaf");
-    };
-    lab.damage(pack, &leaf, 100);
+    let (mut lab, chain, first, (pack, leaf)) = damaged_leaf();
     let open = chain.open();
     let request = lab.of_machine(&open, "SCSI 0:0", rct(chunks(&[1]), &first));
     let mut run = lab.begin(&[]);

@@ -2,6 +2,7 @@
 
 mod chain;
 mod disk;
+pub(crate) mod machine;
 
 use std::{
     collections::HashSet,
