@@ -4,7 +4,12 @@
 
 mod common;
 
-use std::{env, path::Path, process::Command, sync::Arc};
+use std::{
+    env,
+    path::Path,
+    process::{Command, Output},
+    sync::Arc,
+};
 
 use common::*;
 use hypercbt_repo::{
@@ -18,6 +23,16 @@ const CALL: &str = "HYPERCBT_TEST_CALL";
 
 fn opened(place: &Path) -> Repository {
     open(LocalStorage::open(place).unwrap())
+}
+
+/// Starts this test program again as the child of one test, which dies at `call`.
+fn again(test: &str, place: &Path, call: usize) -> Output {
+    Command::new(env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(PLACE, place)
+        .env(CALL, call.to_string())
+        .output()
+        .unwrap()
 }
 
 /// What the child does: it is this same test, started again with a place and a call to end at.
@@ -47,16 +62,11 @@ fn a_process_that_is_killed_at_any_call_harms_nothing() {
             &[],
         )
         .unwrap();
-        let child = Command::new(env::current_exe().unwrap())
-            .args([
-                "a_process_that_is_killed_at_any_call_harms_nothing",
-                "--exact",
-                "--nocapture",
-            ])
-            .env(PLACE, &place)
-            .env(CALL, call.to_string())
-            .output()
-            .unwrap();
+        let child = again(
+            "a_process_that_is_killed_at_any_call_harms_nothing",
+            &place,
+            call,
+        );
 
         let repository = opened(&place);
         let found = repository.points().unwrap();
@@ -125,16 +135,11 @@ fn a_process_that_is_killed_while_it_declares_another_dead_is_followed_by_one_th
         let older = backup(&repository, 1, &DISK, &[]).unwrap();
         let mut run = repository.begin(options(2, &[&older])).unwrap();
         let point = store(&run, &LATER).unwrap();
-        let child = Command::new(env::current_exe().unwrap())
-            .args([
-                "a_process_that_is_killed_while_it_declares_another_dead_is_followed_by_one_that_does",
-                "--exact",
-                "--nocapture",
-            ])
-            .env(PLACE, &place)
-            .env(CALL, call.to_string())
-            .output()
-            .unwrap();
+        let child = again(
+            "a_process_that_is_killed_while_it_declares_another_dead_is_followed_by_one_that_does",
+            &place,
+            call,
+        );
 
         let found = opened(&place);
         states.push(found.run_state(run_id(2)).unwrap().unwrap());

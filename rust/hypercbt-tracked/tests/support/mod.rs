@@ -94,6 +94,15 @@ pub(crate) fn opened() -> (SimFiles, TrackedDisk) {
     (files, disk)
 }
 
+/// Ends a session: closes the disk, or leaves it as a process does that dies.
+pub(crate) fn end(disk: TrackedDisk, clean: bool) {
+    if clean {
+        disk.close().unwrap();
+    } else {
+        drop(disk);
+    }
+}
+
 pub(crate) fn extent(at: u64, len: u64) -> Extent {
     Extent::new(DiskOffset(at), ByteLen(len)).unwrap()
 }

@@ -10,7 +10,7 @@ use hypercbt_tracked::{Error, Lost, TrackedDisk, Tracking};
 use hypercbt_vhdx::{Guid, Guids, OpenOptions, Opening};
 
 use crate::support::{
-    BASE, CHECKPOINT, KIB, MIB, MRT, RCT, SECTOR, content, open, opened, random, read, write,
+    BASE, CHECKPOINT, KIB, MIB, MRT, RCT, SECTOR, content, end, open, opened, random, read, write,
 };
 
 fn is_changed(disk: &TrackedDisk) -> bool {
@@ -42,11 +42,7 @@ fn a_child_that_was_thrown_away_takes_its_ids_with_it() {
         let before = disk.freeze().unwrap().id;
         write(&disk, 0, 2).unwrap();
         let inside = disk.seal().unwrap();
-        if clean {
-            disk.close().unwrap();
-        } else {
-            drop(disk);
-        }
+        end(disk, clean);
         files.remove(Path::new(CHECKPOINT)).unwrap();
         let disk = open(&files, 2).unwrap();
         assert!(is_changed(&disk));

@@ -7,7 +7,8 @@ use hypercbt_tracked::{Error, Tracking};
 use hypercbt_vhdx::{LogState, NewKind, OpenOptions, VirtualDisk};
 
 use crate::support::{
-    BASE, CHECKPOINT, KIB, MIB, content, extent, file_content, machine, open, opened, read, write,
+    BASE, CHECKPOINT, KIB, MIB, content, end, extent, file_content, machine, open, opened, read,
+    write,
 };
 
 #[test]
@@ -90,11 +91,7 @@ fn a_checkpoint_outlives_the_process_that_made_it() {
         let id = disk.freeze().unwrap().id;
         write(&disk, 0, 2).unwrap();
         disk.flush().unwrap();
-        if clean {
-            disk.close().unwrap();
-        } else {
-            drop(disk);
-        }
+        end(disk, clean);
         let disk = open(&files, 2).unwrap();
         assert_eq!(disk.tracking(), Tracking::Continued);
         let found = disk.frozen().unwrap();

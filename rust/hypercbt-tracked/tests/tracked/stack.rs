@@ -11,7 +11,7 @@ use hypercbt_vhdx::Error::{ParentNotFound, WrongParent};
 use hypercbt_vhdx::NewKind;
 
 use crate::support::{
-    BASE, KIB, LAYERS, MIB, content, extent, file_content, machine, open, opened, read, write,
+    BASE, KIB, LAYERS, MIB, content, end, extent, file_content, machine, open, opened, read, write,
 };
 
 /// Freezes so many times, and writes a byte of its own after each freeze, at a place of its own and at 0.
@@ -117,11 +117,7 @@ fn a_stack_outlives_the_process_that_made_it() {
         stack(&disk, 3);
         disk.flush().unwrap();
         let now = content(&disk);
-        if clean {
-            disk.close().unwrap();
-        } else {
-            drop(disk);
-        }
+        end(disk, clean);
         let disk = open(&files, 2).unwrap();
         assert_eq!(disk.tracking(), Tracking::Continued);
         let found = disk.checkpoints();
