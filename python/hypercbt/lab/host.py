@@ -24,7 +24,13 @@ from hypercbt.lab.model.clock import Clock, SystemClock
 from hypercbt.lab.model.host import Model
 from hypercbt.lab.model.paths import Folders
 from hypercbt.lab.model.quirks import Pace, Quirks
-from hypercbt.lab.model.state import Checkpoint, Disk, Machine, moment
+from hypercbt.lab.model.state import (
+    Checkpoint,
+    Disk,
+    Machine,
+    moment,
+    split_location,
+)
 from hypercbt.lab.model.store import Store
 from hypercbt.lab.model.texts import texts
 from hypercbt.lab.model.world import World
@@ -208,8 +214,7 @@ class LabHost(Closing):
     def new_disk(self, machine: Machine, wanted: NewDisk) -> Disk:
         """A disk for a virtual machine that has not got it yet: see `LabVm.attach`."""
         location = wanted.location or _free_location(machine)
-        kind, _, place = location.partition(" ")
-        number, _, slot = place.partition(":")
+        kind, number, slot = split_location(location)
         count = len(machine.disks)
         suffix = wanted.kind if wanted.kind != "pass-through" else "disk"
         file = f"{machine.root}\\disk{count}.{suffix}"
@@ -217,16 +222,15 @@ class LabHost(Closing):
             local = self.model.files.local(file)
             local.parent.mkdir(parents=True, exist_ok=True)
             copyfile(wanted.source, local)
-        version = tuple(int(part) for part in machine.version.split("."))
         return Disk(
             controller=kind,
-            number=int(number),
-            slot=int(slot),
+            number=number,
+            slot=slot,
             kind=wanted.kind,
             files=[file],
             disk_id=self.model.world.guid(),
             size=wanted.size,
-            tracked=wanted.kind == "vhdx" and version >= (8, 0),
+            tracked=wanted.kind == "vhdx" and machine.has_version(8, 0),
         )
 
     def move(self, vm: LabVm, other: "LabHost") -> None:

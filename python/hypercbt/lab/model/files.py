@@ -269,11 +269,10 @@ class Files:
 
 def _frozen(machine: Machine, disk: Disk, file: str) -> FrozenDisk | None:
     wanted = key(file)
-    for checkpoint in machine.checkpoints:
-        for frozen in checkpoint.disks:
-            names = [frozen.file, *([frozen.layer] if frozen.layer else [])]
-            if frozen.location == disk.location and wanted in map(key, names):
-                return frozen
+    for frozen in machine.frozen:
+        names = [frozen.file, *([frozen.layer] if frozen.layer else [])]
+        if frozen.location == disk.location and wanted in map(key, names):
+            return frozen
     return None
 
 

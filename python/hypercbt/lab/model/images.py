@@ -173,11 +173,9 @@ class Images:
         return found if done.hidden is None else found.subtract(done.hidden)
 
     def _layer(self, machine: Machine, path: str) -> _native.Extents:
-        for checkpoint in machine.checkpoints:
-            for frozen in checkpoint.disks:
-                if frozen.layer is not None and key(frozen.layer) == key(path):
-                    return self.files.written_in(frozen.layer)
-        return _native.Extents()
+        if _below_layer(machine, path) is None:
+            return _native.Extents()
+        return self.files.written_in(path)
 
     def _window(
         self, found: _native.Extents, offset: int, length: int, envelope: int
@@ -252,13 +250,21 @@ def _first(found: _native.Extents, offset: int) -> int:
     return max(0, low - 1)
 
 
+def _below_layer(machine: Machine, path: str) -> str | None:
+    """The frozen file below an extra layer; None where the path is none."""
+    wanted = key(path)
+    for frozen in machine.frozen:
+        if frozen.layer is not None and key(frozen.layer) == wanted:
+            return frozen.file
+    return None
+
+
 def _parent(machine: Machine, disk: Disk, path: str) -> str | None:
     """The file below another."""
+    frozen = _below_layer(machine, path)
+    if frozen is not None:
+        return frozen
     wanted = key(path)
-    for checkpoint in machine.checkpoints:
-        for frozen in checkpoint.disks:
-            if frozen.layer is not None and key(frozen.layer) == wanted:
-                return frozen.file
     for below, above in zip(disk.files, disk.files[1:], strict=False):
         if key(above) == wanted:
             return below

@@ -234,5 +234,4 @@ def configuration(machine: Machine, checkpoint: Checkpoint | None) -> tuple[str,
 
 def has_guest_state(machine: Machine) -> bool:
     """Whether there is a `.vmgs` file: from generation 2 and version 8.2 on [V: 1709]; not on Server 2016 (quirk Q33)."""
-    version = tuple(int(part) for part in machine.version.split("."))
-    return machine.generation == 2 and version >= (8, 2)
+    return machine.generation == 2 and machine.has_version(8, 2)

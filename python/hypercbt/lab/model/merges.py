@@ -58,8 +58,4 @@ def _is_loose(machine: Machine, disk: Disk) -> bool:
     if len(disk.files) < 2:
         return False
     below = key(disk.files[-2])
-    return not any(
-        key(frozen.file) == below
-        for checkpoint in machine.checkpoints
-        for frozen in checkpoint.disks
-    )
+    return not any(key(frozen.file) == below for frozen in machine.frozen)

@@ -7,7 +7,7 @@ from datetime import datetime
 from hypercbt.lab.model.files import Files
 from hypercbt.lab.model.jobs import CONVERT, Jobs
 from hypercbt.lab.model.names import POINT, drive_id, place, point_ref
-from hypercbt.lab.model.state import Disk, Machine, ReferencePoint
+from hypercbt.lab.model.state import Disk, Machine, ReferencePoint, split_location
 from hypercbt.lab.model.world import World, no_object
 from hypercbt.lab.wire.provider import Call, Cim, Ref, Thing
 
@@ -105,9 +105,7 @@ class ReferencePoints:
         if (
             disk is None
         ):  # detached since: the point names it all the same (quirk Q23, [V])
-            kind, _, place_ = location.partition(" ")
-            number, _, slot = place_.partition(":")
-            disk = Disk(kind, int(number), int(slot), "vhdx", [], "", 0)
+            disk = Disk(*split_location(location), "vhdx", [], "", 0)
         guid, _, rest = drive_id(machine, machine.id, disk, "L").partition("\\")
         return (
             f"Microsoft:{self._world.spelled(guid.removeprefix('Microsoft:'))}\\{rest}"

@@ -4,6 +4,7 @@ Plain data; each virtual machine is one JSON document. Host paths are text, as `
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -112,10 +113,26 @@ class Machine:
         """The disk in this place."""
         return next((disk for disk in self.disks if disk.location == location), None)
 
+    @property
+    def frozen(self) -> Iterator[FrozenDisk]:
+        """The disks of all its checkpoints."""
+        return (disk for checkpoint in self.checkpoints for disk in checkpoint.disks)
+
+    def has_version(self, *least: int) -> bool:
+        """Whether its configuration is of this version, or a later one."""
+        return tuple(int(part) for part in self.version.split(".")) >= least
+
     def checkpoint(self, id: str) -> Checkpoint | None:
         """The checkpoint of this GUID."""
         wanted = id.upper()
         return next((found for found in self.checkpoints if found.id == wanted), None)
+
+
+def split_location(location: str) -> tuple[str, int, int]:
+    """What `SCSI 0:1` says: the kind of the controller, its number, and the slot."""
+    kind, _, place = location.partition(" ")
+    number, _, slot = place.partition(":")
+    return kind, int(number), int(slot)
 
 
 def moment(when: datetime) -> str:

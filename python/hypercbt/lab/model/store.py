@@ -76,27 +76,19 @@ class Store:
     def _index(self, machine: Machine) -> None:
         self._unindex(machine.id)
         self._machines[machine.id] = machine
-        for checkpoint in machine.checkpoints:
-            self._checkpoints[checkpoint.id] = machine.id
-            for frozen in checkpoint.disks:
-                if frozen.layer is not None:
-                    self._files[key(frozen.layer)] = (machine.id, frozen.location)
-        for point in machine.points:
-            self._points[point] = machine.id
+        checkpoints = {each.id: machine.id for each in machine.checkpoints}
+        points = dict.fromkeys(machine.points, machine.id)
+        files = {
+            key(frozen.layer): (machine.id, frozen.location)
+            for frozen in machine.frozen
+            if frozen.layer is not None
+        }
         for disk in machine.disks:
-            for file in disk.files:
-                self._files[key(file)] = (machine.id, disk.location)
-        self._keys[machine.id] = [
-            *(checkpoint.id for checkpoint in machine.checkpoints),
-            *machine.points,
-            *(key(file) for disk in machine.disks for file in disk.files),
-            *(
-                key(frozen.layer)
-                for checkpoint in machine.checkpoints
-                for frozen in checkpoint.disks
-                if frozen.layer is not None
-            ),
-        ]
+            files |= {key(file): (machine.id, disk.location) for file in disk.files}
+        self._checkpoints |= checkpoints
+        self._points |= points
+        self._files |= files
+        self._keys[machine.id] = [*checkpoints, *points, *files]
 
     def _unindex(self, id: str) -> None:
         self._machines.pop(id, None)
