@@ -18,6 +18,7 @@ from hypercbt.errors import (
 from hypercbt.hyperv import jobs
 from hypercbt.hyperv.clock import SYSTEM_CLOCK, Clock
 from hypercbt.hyperv.disks import IMAGE_SERVICE
+from hypercbt.hyperv.faults import TIMED_OUT
 from hypercbt.hyperv.reading import is_number, several
 from hypercbt.hyperv.session import Session
 from hypercbt.hyperv.values import Answer, Value
@@ -33,7 +34,6 @@ FIRST_GAP_BYTES = 64 << 10
 
 INVALID_PARAMETER = (4, 32773)
 """In both families of codes."""
-TIMED_OUT = 2150858793
 PASSING = ("QuotaLimit", "Concurrency", "TimedOut")
 """Faults that say nothing of the disk."""
 

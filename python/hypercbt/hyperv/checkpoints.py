@@ -29,7 +29,7 @@ from hypercbt.hyperv.reference_points import (
     list_reference_points,
 )
 from hypercbt.hyperv.session import Session
-from hypercbt.hyperv.values import Answer, Instance, Reference
+from hypercbt.hyperv.values import Instance, Reference
 
 KINDS = {
     "microsoft:hyper-v:snapshot:recovery": "recovery",
@@ -277,7 +277,7 @@ def _named(
     session: Session, job: jobs.Job, parameter: str, class_name: str
 ) -> frozenset[str]:
     """Return the ids, in lower case, of what the host says that it made. It says it here or there, or not at all."""
-    result = reference(Answer(0, job.out), parameter)
+    result = reference(job.out, parameter)
     if result is not None and "InstanceID" in result.selectors:
         return frozenset({result.selectors["InstanceID"].lower()})
     if job.reference is None:

@@ -170,7 +170,7 @@ def finish(
         raise JobRefusedError(
             f"the host would not {what}: {code_text(code)}", code=code
         )
-    job = reference(answer, "Job")
+    job = reference(answer.out, "Job")
     if job is None:
         raise HostReplyError(
             f"the host was asked to {what}, and does not say by which job"

@@ -6,7 +6,7 @@ of a disk in use all that it would tell of a frozen one is not known (hyperv-rct
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 
@@ -85,8 +85,7 @@ def machine_changes(
 ) -> ChangesReport:
     """Return what changed. See `hypercbt.hyperv.host.Host.changes`."""
     disks = vm_disks(session, vm.settings_id)
-    with ExitStack() as stack:
-        base_of = _bases(session, vm, disks, since, repository, stack)
+    base_of = _bases(session, vm, disks, since, repository)
     found = tuple(_disk_changes(session, disk, base_of) for disk in disks)
     return ChangesReport(
         host=session.host,
@@ -112,7 +111,6 @@ def _bases(
     disks: tuple[VmDisk, ...],
     since: RestorePoint | str | None,
     repository: Repository | str | PathLike[str] | None,
-    stack: ExitStack,
 ) -> BaseOf:
     if isinstance(since, str) and is_rct_id(since):
         rct_id = since
@@ -121,15 +119,15 @@ def _bases(
         raise ValueError(
             "say since when: a repository with restore points of the machine, or an RCT id"
         )
-    opened = (
-        repository
+    with (
+        nullcontext(repository)
         if isinstance(repository, Repository)
-        else stack.enter_context(Repository.open(repository))
-    )
-    known = read_baselines(f"vm:{vm.id}", opened)
-    if since is not None:
-        point = since.id if isinstance(since, RestorePoint) else opened.point(since).id
-        known = [baseline for baseline in known if baseline.point == point]
+        else Repository.open(repository)
+    ) as opened:
+        known = read_baselines(f"vm:{vm.id}", opened)
+        if since is not None:
+            point = since if isinstance(since, RestorePoint) else opened.point(since)
+            known = [baseline for baseline in known if baseline.point == point.id]
     standing = ids_of(list_reference_points(session, vm.id))
     ids = Counter(disk.disk_id for disk in disks)
 

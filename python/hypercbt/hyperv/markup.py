@@ -18,7 +18,6 @@ TRANSFER = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
 WSMAN = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"
 IDENTITY = "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"
 MICROSOFT = "http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd"
-FAULT = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault"
 CIM = "http://schemas.dmtf.org/wbem/wscim/1/common"
 SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 ANONYMOUS = f"{ADDRESSING}/role/anonymous"
@@ -37,8 +36,8 @@ _ESCAPES = {
     "\t": "&#9;",
 }
 _SPECIAL = re.compile('[&<>"\r\n\t]')
-# What no XML 1.0 document can hold, not even as a reference (XML 1.0, 2.2).
-_IMPOSSIBLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+IMPOSSIBLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML 1.0 document can hold, not even as a reference (XML 1.0, 2.2)."""
 
 
 def escape(text: str) -> str:
@@ -47,7 +46,7 @@ def escape(text: str) -> str:
     Raises:
         ValueError: It has a character that XML cannot hold.
     """
-    if _IMPOSSIBLE.search(text):
+    if IMPOSSIBLE.search(text):
         message = "a text for a host has a character that XML cannot hold"
         raise ValueError(message)
     return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], text)

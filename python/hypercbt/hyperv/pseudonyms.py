@@ -17,7 +17,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from hypercbt.hyperv.classes import CLASSES
-from hypercbt.hyperv.markup import escape
+from hypercbt.hyperv.markup import IMPOSSIBLE, escape
 
 # Hyphens, and colons as in an RCT id. May stand right behind a word: `web01_<GUID>.avhdx`.
 _GUID = re.compile(
@@ -63,7 +63,6 @@ _NAMES = frozenset(
 )
 """Properties that hold what people chose: there, numbers and words of our own may be names, too."""
 _CONDITION = re.compile(r"(\w+)(\s*(?:=|LIKE)\s*)'((?:[^'\\]|\\.)*)'", re.DOTALL)
-_IMPOSSIBLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _KEPT_WORDS = frozenset(
     word.lower()
@@ -294,7 +293,7 @@ def _property(tag: str, before: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return escape(_IMPOSSIBLE.sub("?", text))
+    return escape(IMPOSSIBLE.sub("?", text))
 
 
 def _known(known: dict[str, str], token: str, make: Callable[[int], str]) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TypeGuard
 
 from hypercbt.errors import HostReplyError
-from hypercbt.hyperv.values import Answer, Instance, Reference, Value
+from hypercbt.hyperv.values import Instance, Reference, Value
 
 NEVER = datetime(1602, 1, 1, tzinfo=UTC)
 """Hosts say `1601-01-01T00:00:00Z` where nothing has happened yet."""
@@ -82,9 +82,9 @@ def is_number(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def reference(answer: Answer, name: str) -> Reference | None:
+def reference(out: Mapping[str, Value], name: str) -> Reference | None:
     """Return a reference among the out parameters, or None."""
-    value = answer.out.get(name)
+    value = out.get(name)
     return value if isinstance(value, Reference) else None
 
 
@@ -101,12 +101,6 @@ def required_guid(instance: Instance, name: str) -> str:
     if found is None:
         raise _bad(instance, name, value, "a GUID")
     return found
-
-
-def owner_of(settings_id: str) -> str | None:
-    r"""Return the GUID of `Microsoft:GUID\…`: the machine or the checkpoint whose settings these are."""
-    match = SETTINGS_ID.fullmatch(settings_id.lower())
-    return match[1] if match else None
 
 
 def device_of(settings_id: str) -> str:
