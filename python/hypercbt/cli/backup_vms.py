@@ -112,6 +112,9 @@ def backup(
     single = len(names) == 1 and not all and not is_pattern(names[0])
     if not single and (order.only or order.exclude):
         raise ValueError("--disk and --exclude are for one virtual machine at a time")
+    if not single and connection is not None and connection.record is not None:
+        # Each machine has a conversation of its own, and a transcript holds one.
+        raise ValueError("--record is for one virtual machine at a time")
     with Repository.open(repository) as repo:
         if single:
             return _backup_one(host, names[0], connection, repo, order)

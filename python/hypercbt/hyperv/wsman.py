@@ -101,6 +101,10 @@ class WsmanSession(Conversation):
         address = parse_address(host, port=port, tls=tls)
         method = _method(transport, credentials)
         _check(method, credentials, address, timeout_seconds)
+        for file in (ca, credentials.certificate, credentials.key):
+            if file is not None and not file.exists():
+                message = f"there is no file {file}"
+                raise ValueError(message)
         channel: Channel = _WinrmChannel(
             address, method, credentials, ca=ca, verify=verify, seconds=timeout_seconds
         )

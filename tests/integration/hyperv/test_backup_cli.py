@@ -126,6 +126,8 @@ def test_a_machine_that_is_not_there_is_an_error(site: Site) -> None:
         ["hyperv://hv01/web01", "hyperv://hv02/web02"],
         ["hyperv://hv01/web01", "--all"],
         ["hyperv://hv01/web*", "--disk", "SCSI 0:0"],
+        ["hyperv://hv01/web*", "--record", "transcript"],
+        ["hyperv://hv01/web01", "--ca", "not there"],
         ["hyperv://hv01/web01", "--name", "web01"],
         ["hyperv://hv01/web01", "--changes", "-", "--since", "x"],
         ["hyperv://hv01/web01", "--parallel", "0"],

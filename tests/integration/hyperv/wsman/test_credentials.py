@@ -64,6 +64,20 @@ def test_what_cannot_be_done_is_said_before_anything_is_sent(tmp_path: Path) -> 
         WsmanSession.open("hv01", credentials=LAB, timeout_seconds=0)
 
 
+@pytest.mark.parametrize("url", ["https://hv01", "http://hv01"])
+def test_a_file_that_is_not_there_is_said_before_anything_is_sent(
+    tmp_path: Path, url: str
+) -> None:
+    there, missing = tmp_path / "there.pem", tmp_path / "missing.pem"
+    there.touch()
+    with pytest.raises(ValueError, match=r"missing\.pem"):
+        WsmanSession.open(url, credentials=LAB, ca=missing)
+    for certificate, key in ((missing, there), (there, missing)):
+        proof = Credentials(certificate=certificate, key=key)
+        with pytest.raises(ValueError, match=r"missing\.pem"):
+            WsmanSession.open("https://hv01", credentials=proof)
+
+
 @pytest.mark.parametrize(
     ("credentials", "transport", "extra"),
     [
