@@ -1,8 +1,10 @@
 """Whatever an authenticated client sends, it gets an answer or a fault, and the host is none the worse."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypercbt.lab.wire import service
 from lab.wire.asking import (
     ENUMERATE,
     GET,
@@ -99,3 +101,33 @@ def test_a_request_with_pieces_cut_out_and_put_in_is_answered(
 @settings(max_examples=256, deadline=None)
 def test_bytes_are_answered(data: bytes) -> None:
     assert Asker().send(data).status == 500
+
+
+@pytest.mark.parametrize("size", [2048, 2049])
+def test_an_address_is_not_as_long_as_one_likes(size: int) -> None:
+    uri = f"{V2}/".ljust(size, "A")
+    assert (
+        Asker().send(envelope(GET, uri)).fault[0] == "a:DestinationUnreachable"
+    ) is (size == 2048)
+    assert (
+        Asker().send(envelope(uri, SERVICE)).fault[0] == "a:ActionNotSupported"
+    ) is (size == 2048)
+
+
+def test_who_makes_up_names_does_not_make_the_counts_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "_KEPT_NAMES", 10)
+    asker = Asker()
+    for number in range(50):
+        asker.get(f"Msvm_{number}")
+    assert len(asker.service.book.counts) == 10
+    assert asker.service.book.counts["*"] == 50
+    assert asker.service.book.counts["Get"] == 50
+
+
+def test_a_fault_does_not_repeat_all_that_was_sent() -> None:
+    name = "A" * 100_000
+    said = Asker().invoke("CreateSnapshot", f"<p:{name}/>")
+    assert said.fault[0] == "w:SchemaValidationError"
+    assert len(said.text) < 4096

@@ -3,6 +3,7 @@
 import contextlib
 import fnmatch
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -181,6 +182,40 @@ def test_a_pattern_without_sets_means_what_fnmatch_means(
 
 def test_a_pattern_of_many_wildcards_takes_no_time() -> None:
     assert not Pattern("%a" * 500 + "b").matches("a" * 2000)
+
+
+def test_sets_of_all_characters_take_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        pattern = Pattern("[\x01-\U0010ffff]" * 3)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert pattern.matches("a\u2028\U0001f600")
+    assert most < 1 << 20
+
+
+@pytest.mark.parametrize("path", ["{}", "a{}!", "{}!", "root:{}!", "a{}.{}!"])
+def test_a_path_of_white_space_takes_no_time(path: str) -> None:
+    path = path.replace("{}", " " * 30_000)
+    with pytest.raises(BadQueryError, match="object"):
+        object_path(path)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM {}",
+        "SELECT {} FROM A",
+        "SELECT * FROM A WHERE {} = 1",
+        "ASSOCIATORS OF {{}.B=1}",
+        "ASSOCIATORS OF {A.B=1} WHERE ResultClass = {}",
+    ],
+)
+def test_a_name_is_not_as_long_as_one_likes(query: str) -> None:
+    parse(query.replace("{}", "A" * 256))
+    with pytest.raises(BadQueryError):
+        parse(query.replace("{}", "A" * 257))
 
 
 @given(st.text(max_size=60))

@@ -8,6 +8,7 @@ import base64
 import binascii
 import hmac
 import os
+import struct
 import tempfile
 import threading
 from collections.abc import Collection, Mapping
@@ -24,6 +25,14 @@ from hypercbt.lab.wire import names
 METHODS = frozenset(("negotiate", "kerberos", "basic", "certificate"))
 MAX_TOKEN = 64 * 1024
 
+_BAD_TOKEN = (
+    spnego.exceptions.SpnegoError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    struct.error,
+)
+"""The parsers of tokens raise plain errors of Python, too."""
 _ENVIRONMENT = threading.Lock()
 """pyspnego takes the users of an NTLM acceptor from a variable of the environment: one host at a time."""
 
@@ -187,9 +196,8 @@ class Conversation:
             self._context = self._new_context(scheme)
         try:
             answer = self._authority.step(self._context, token)
-        except (spnego.exceptions.SpnegoError, ValueError, LookupError, OverflowError):
-            # Whatever was wrong with it, one who asks learns no more than that. (The parsers of tokens raise plain
-            # errors of Python, too.)
+        except _BAD_TOKEN:
+            # Whatever was wrong with it, one who asks learns no more than that.
             self.forget()
             return Verdict(None, self._offers())
         said = base64.b64encode(answer or b"").decode()

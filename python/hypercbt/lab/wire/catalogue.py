@@ -37,9 +37,9 @@ class Catalogue:
         """
         found = resource(uri)
         if found is None:
-            raise Refused.RESOURCE.error(uri[:200])
+            raise Refused.RESOURCE.error(uri)
         if found[0].lower() not in self._namespaces:
-            raise Refused.NAMESPACE.error(found[0][:200])
+            raise Refused.NAMESPACE.error(found[0])
         return found[0].lower(), found[1]
 
     def known(self, class_name: str, namespace: str) -> CimClass:
@@ -50,7 +50,7 @@ class Catalogue:
         """
         spelled = self._spelled.get(class_name.casefold())
         if spelled is None or self.classes[spelled].namespace.lower() != namespace:
-            raise Refused.CLASS.error(class_name[:200])
+            raise Refused.CLASS.error(class_name)
         return self.classes[spelled]
 
     def everything(self, class_name: str, namespace: str) -> list[Thing]:
@@ -75,7 +75,7 @@ class Catalogue:
             if self.classes[name].namespace.lower() == namespace
         ]
         if not names:
-            raise Refused.CLASS.error(query.class_name[:200])
+            raise Refused.CLASS.error(query.class_name)
         for name in names:
             known = self.classes[name]
             for asked in query.properties or ():
@@ -89,7 +89,7 @@ class Catalogue:
     def _related(self, query: Related, namespace: str) -> Iterator[Thing]:
         for named in (query.association, query.result, query.source.class_name):
             if named is not None and named.casefold() not in self._derived:
-                raise Refused.CLASS.error(named[:200])
+                raise Refused.CLASS.error(named)
         if not query.references:
             found = self._provider.associators(
                 query.source, self._spell(query.association), self._spell(query.result)

@@ -224,13 +224,14 @@ class Pattern:
 def _set(text: str) -> Callable[[str], bool]:
     inverted = text.startswith("^")
     body = text[inverted:]
-    members: set[str] = set()
+    ranges: list[tuple[str, str]] = []
     at = 0
     while at < len(body):
-        if body[at + 1 : at + 2] in ("-", "=") and at + 2 < len(body):
-            members.update(map(chr, range(ord(body[at]), ord(body[at + 2]) + 1)))
-            at += 3
-        else:
-            members.add(body[at])
-            at += 1
-    return lambda character: (character in members) != inverted
+        far = body[at + 1 : at + 2] in ("-", "=") and at + 2 < len(body)
+        ranges.append((body[at], body[at + 2 if far else at]))
+        at += 3 if far else 1
+
+    def holds(character: str) -> bool:
+        return any(low <= character <= high for low, high in ranges) != inverted
+
+    return holds

@@ -123,7 +123,7 @@ class Dispatcher:
         known = self._class(request)
         place, _, name = request.action.rpartition("/")
         if name not in known.methods or place.lower() != request.resource_uri.lower():
-            raise Refused.NO_METHOD.error(name[:200])
+            raise Refused.NO_METHOD.error(name)
         if known.keys and not request.selectors:
             # Q13 [V*] for the management service; that the others say the same is [I].
             raise Refused.SELECTOR_MISSING.error(known.name)
@@ -150,7 +150,7 @@ class Dispatcher:
         known = self._class(request)
         name = request.action.rpartition("/")[2]
         if name not in known.methods:
-            raise Refused.NO_METHOD.error(name[:200])
+            raise Refused.NO_METHOD.error(name)
         return self._renderer.output(known, name, {"ReturnValue": value})
 
     def _enumerate(self, request: soap.Request, user: str) -> Job:
@@ -168,7 +168,7 @@ class Dispatcher:
 
         def do(_: Planned) -> str:
             if text is not None and dialect != names.WQL:
-                raise Refused.DIALECT.error(dialect[:200])
+                raise Refused.DIALECT.error(dialect)
             if text is not None and self._options.refuse_filters:
                 raise Refused.FILTER.error()
             if problem:
@@ -306,7 +306,7 @@ def _check_selectors(request: soap.Request, known: CimClass) -> None:
     keys = {key.casefold() for key in known.keys}
     for name in request.selectors:
         if name.casefold() not in keys:
-            raise Refused.SELECTORS.error(name[:200])
+            raise Refused.SELECTORS.error(name)
 
 
 def _filter(body: ElementTree.Element | None) -> tuple[str | None, str]:

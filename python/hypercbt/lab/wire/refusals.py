@@ -9,6 +9,9 @@ from enum import Enum
 
 from hypercbt.lab.wire.provider import ProviderError
 
+MOST_DETAIL = 200
+"""Characters of what a client sent that a fault repeats: it would else be as big as the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -156,6 +159,12 @@ class Refused(Enum):
         "Zeitüberschreitung des Vorgangs.",
         "The operation could not be completed within the time specified.",
     )
+    URI = Kind(
+        "w:EncodingLimit",
+        2150858790,
+        "Der URI ist zu lang.",
+        "The URI is longer than the service takes.",
+    )
     XML = Kind(
         "w:SchemaValidationError",
         2150858819,
@@ -173,6 +182,7 @@ class RefusedError(ProviderError):
 
     def __init__(self, refused: Refused, detail: str = "") -> None:
         kind = refused.value
+        detail = detail[:MOST_DETAIL]
         super().__init__(
             kind.subcode, kind.code, detail or kind.english, kind.provider_code
         )

@@ -24,6 +24,8 @@ from hypercbt.lab.wire.provider import Provider, ProviderError
 from hypercbt.lab.wire.refusals import Refused
 
 _KEPT_RECORDS = 100_000
+_KEPT_NAMES = 10_000
+"""Many more than a host has: who makes up new ones all the time makes the book no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ class Book:
     def count(self, asked: Asked) -> int:
         """Count a request, and return its number."""
         with self.lock:
-            self.counts.update(asked.names)
+            for name in asked.names:
+                if name in self.counts or len(self.counts) < _KEPT_NAMES:
+                    self.counts[name] += 1
             return self.counts["*"]
 
 

@@ -50,6 +50,8 @@ _UNDERSTOOD = (
     }
     | {f"{{{names.BINDING}}}{name}" for name in ("PolymorphismMode",)}
 )
+_MOST_URI = 2048
+"""Characters of an address that are taken (DSP0226 lets a service refuse more)."""
 _RECEIVER = frozenset(
     ("w:InternalError", "w:TimedOut", "n:InvalidEnumerationContext", "w:QuotaLimit")
 )
@@ -110,9 +112,12 @@ def request(root: ElementTree.Element) -> Request:
     action = _header(header, names.ADDRESSING, "Action")
     if not action:
         raise Refused.HEADER.error("a:Action")
+    uri = _header(header, names.WSMAN, "ResourceURI")
+    if max(len(action), len(uri)) > _MOST_URI:
+        raise Refused.URI.error()
     return Request(
         action,
-        _header(header, names.WSMAN, "ResourceURI"),
+        uri,
         selectors(header.find(f"{{{names.WSMAN}}}SelectorSet")),
         message_id(root),
         _envelope_bytes(_header(header, names.WSMAN, "MaxEnvelopeSize")),

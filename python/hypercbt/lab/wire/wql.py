@@ -12,6 +12,8 @@ from typing import TypeAlias
 from hypercbt.lab.wire.provider import VIRTUALIZATION, Ref
 
 MAX_QUERY = 64 * 1024
+MAX_NAME = 256
+"""Longer than the name of any class or property."""
 _MAX_NESTING = 32
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -158,6 +160,8 @@ class _Reader:
         found, text = self._next()
         if found != kind:
             raise BadQueryError(f"{kind} expected, not {text!r}")
+        if kind == "word" and len(text) > MAX_NAME:
+            raise BadQueryError("a name is too long")
         return text
 
     def _need_word(self, word: str) -> None:
@@ -266,8 +270,9 @@ def object_path(text: str, namespace: str = VIRTUALIZATION) -> Ref:
         BadQueryError: It is none.
     """
     match = re.fullmatch(
-        r"\s*(?:\\\\[^\\:]+\\([\w\\/]+):)?\s*(?:([\w\\/]+):)?(\w+)\s*(?:\.(.*)|=@)?\s*",
-        text,
+        # No two runs of white space that could share it: that would take quadratic time.
+        r"(?:\\\\[^\\:]+\\([\w\\/]+):\s*)?(?:([\w\\/]+):\s*)?(\w{1,256})\s*(?:\.(.*)|=@)?",
+        text.strip(),
         re.ASCII | re.DOTALL,
     )
     if not match:

@@ -55,6 +55,8 @@ def test_a_wrong_password_is_not_taken(in_clear: WireServer, said: str) -> None:
         "Negotiate !!!!",
         "Negotiate " + base64.b64encode(b"NTLMSSP\0\1\0\0\0").decode(),
         "Negotiate " + base64.b64encode(b"NTLMSSP\0\3\0\0\0" + b"\xff" * 80).decode(),
+        "Negotiate " + base64.b64encode(b"NTLMSSP\0\3\0\0\0\x18").decode(),
+        "Negotiate " + base64.b64encode(b"NTLMSSP\0\1\0\0\0\1\2").decode(),
         "Negotiate " + base64.b64encode(b"\x60\x82\xff\xff").decode(),
         "Negotiate " + base64.b64encode(b"\x00" * 100).decode(),
         "Kerberos AAAA",
