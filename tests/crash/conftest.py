@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .scene import Worker, fast_folder, started_worker
+from .scene import fast_folder
+from .workers import Worker, started_worker
 
 
 @pytest.fixture(scope="module", autouse=True)

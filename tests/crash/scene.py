@@ -1,13 +1,9 @@
 """Repositories to be interrupted in, and what must hold after an interruption."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,66 +11,22 @@ from typing import Any
 import hypercbt
 from hypercbt import Repository
 
-from . import worker
+from .workers import Ended
 
 KILLED = -signal.SIGKILL if hasattr(signal, "SIGKILL") else 0
 ABORTED = -signal.SIGABRT
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    seconds: float
-
-
-class Worker:
-    """The other end of `worker.py`."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def run(
-        self,
-        action: str,
-        repository: Path,
-        *,
-        abort_at: int | None = None,
-        kill_after: float | None = None,
-        **arguments: Any,
-    ) -> Ended:
-        """Run one command in a process of its own, and interrupt it if that is said."""
-        interruption = {"abort_at": abort_at, "kill_after": kill_after}
-        command = (
-            {"action": action, "repository": str(repository)} | interruption | arguments
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        return Ended(**json.loads(self._process.stdout.readline()))
-
-
-@contextmanager
-def started_worker() -> Iterator[Worker]:
-    """Start a worker, and stop it at the end."""
-    with subprocess.Popen(
-        [sys.executable, str(Path(worker.__file__))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Worker(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=60)
+ROOM = 2 << 30
+"""What scenes may take where they stand, with those of other processes that run tests."""
 
 
 def fast_folder() -> str | None:
-    """Return a folder in memory if there is one: a killed process loses nothing that it wrote, synced or not."""
+    """Return a folder in memory if one has room: a killed process loses nothing that it wrote, synced or not."""
     memory = "/dev/shm"
-    return memory if os.access(memory, os.W_OK) else None
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < ROOM:
+        return None  # containers often have 64 MiB of it
+    return memory
 
 
 @dataclass

@@ -16,7 +16,8 @@ import pytest
 from hypercbt import Repository
 from support import overwrite
 
-from .scene import ABORTED, Ended, Scene, Worker, count_calls
+from .scene import ABORTED, Scene, count_calls
+from .workers import Ended, Worker
 
 CHUNK = 64 << 10
 CHUNKS = 48

@@ -16,7 +16,8 @@ from hypercbt import Repository
 from hypercbt.documents import now_microseconds, parse_list
 from hypercbt.lab import TrackedDisk
 
-from .scene import ABORTED, Ended, Worker, count_calls
+from .scene import ABORTED, count_calls
+from .workers import Ended, Worker
 
 CHUNK = 64 << 10
 DISK_BYTES = 1 << 20

@@ -10,22 +10,20 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from hypercbt import Repository, VirtualDisk
 from hypercbt.documents import parse_list
 from hypercbt.lab import LabHost, LabVm, ManualClock, Quirks
 from hypercbt.lab.faults import Drop, Fault, Run
 
-from . import vm_worker
+from .workers import Ended, VmWorker
 
 MIB = 1 << 20
 CHUNK = 64 << 10
@@ -38,57 +36,6 @@ KEPT = 2
 
 Truth: TypeAlias = dict[str, str]
 """What the disks held when they were frozen: digests by location."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a client ended, and what it said."""
-
-    code: int
-    seconds: float
-    said: dict[str, Any]
-
-    def __str__(self) -> str:
-        return f"exit {self.code}: {self.said}"
-
-
-class VmWorker:
-    """The other end of `vm_worker.py`: one client at a time."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self.pid = 0
-
-    def start(self, command: Mapping[str, Any]) -> None:
-        """Start a client; from now on `pid` is its process id."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        self.pid = self._answer()["pid"]
-
-    def wait(self) -> dict[str, Any]:
-        """Return how the client ended."""
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
-
-
-@contextmanager
-def started_vm_worker() -> Iterator[VmWorker]:
-    """Start a worker, and stop it at the end."""
-    with subprocess.Popen(
-        [sys.executable, str(Path(vm_worker.__file__))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield VmWorker(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=60)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import hypercbt
-from crash.scene import Ended, started_worker
+from crash.workers import Ended, started_worker
 from hypercbt import Repository
 from reader.repository import ReferenceRepository
 from support import overwrite
