@@ -124,13 +124,17 @@ class HostFiles:
             HostFileError: One of them cannot be reached, or somebody holds it.
             SourceError: They are reached, and are no disk that can be read.
         """
-        files = [self._readable(one) for one in (path, *parents)]
+        files = [self.readable(one) for one in (path, *parents)]
         return self._guarded(
             path, lambda: VirtualDisk.open(files[0], parents=files[1:])
         )
 
-    def _readable(self, host_path: str) -> Path:
-        """Return where a file is from here, having seen that it can be read."""
+    def readable(self, host_path: str) -> Path:
+        """Return where a file of the host is from here, having seen that it can be read.
+
+        Raises:
+            HostFileError: It cannot be reached, or somebody holds it.
+        """
         local = self.local(host_path)
 
         def look() -> None:

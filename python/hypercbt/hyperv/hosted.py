@@ -117,6 +117,10 @@ class HostedMachine:
         """See `Machine`."""
         return str(self._host.files.local(host_path))
 
+    def see_readable(self, host_path: str) -> None:
+        """See `Machine`."""
+        self._host.files.readable(host_path)
+
     def exists(self, host_path: str) -> bool:
         """See `Machine`."""
         return self._host.files.exists(host_path)

@@ -88,8 +88,12 @@ class Machine(Protocol):
         """Return where a file of the host is from here."""
         ...
 
+    def see_readable(self, host_path: str) -> None:
+        """See that a file of the host is there and can be opened from here."""
+        ...
+
     def exists(self, host_path: str) -> bool:
-        """Return whether a file of the host is there and can be read."""
+        """Return whether a file of the host is there; that says nothing of whether it can be read."""
         ...
 
     def free_bytes(self, host_path: str) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hypercbt.errors import HostFileError
 from hypercbt.hyperv import bases, policy, stale
 from hypercbt.hyperv.bases import Base, Baseline
 from hypercbt.hyperv.disks import VmDisk
@@ -153,14 +152,13 @@ def _key(disk: VmDisk) -> tuple[str | None, str, int | None]:
 
 
 def reachable(machine: Machine, disk: VmDisk) -> None:
-    """See that every file of a disk is there.
+    """See that every file of a disk is there and can be opened: later it is too late to say so without a checkpoint.
 
     Raises:
-        HostFileError: One is not, or no folder is mapped to it.
+        HostFileError: One is not, or cannot, or no folder is mapped to it.
     """
     for path in (disk.path, *disk.parents):
-        if not machine.exists(path):
-            raise HostFileError(f"{path} of the host is not there")
+        machine.see_readable(path)
 
 
 def _with_bases(

@@ -170,6 +170,18 @@ def test_b7_a_folder_that_is_not_mapped_fails_before_the_machine_is_touched(
     assert world.lab.counts["CreateSnapshot"] == 0
 
 
+def test_a6_what_is_there_and_cannot_be_opened_fails_before_the_machine_is_touched(
+    world: Bench, vm: LabVm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = world.lab.map["C:\\VMs"]
+    elsewhere = world.folder / "elsewhere"
+    (elsewhere / vm.disks[0].files[0].relative_to(place)).mkdir(parents=True)
+    monkeypatch.setattr(type(world.lab), "map", {"C:\\VMs": elsewhere})
+    with pytest.raises(HostFileError, match="cannot be read from here"):
+        world.backup()
+    assert world.lab.counts["CreateSnapshot"] == 0
+
+
 def test_b7_a_frozen_file_that_cannot_be_reached_takes_the_checkpoint_back(
     world: Bench, vm: LabVm
 ) -> None:

@@ -64,6 +64,8 @@ class Scene:
         """Beginnings of host paths that lead nowhere from here."""
         self.missing: set[str] = set()
         """Host paths that are not there."""
+        self.unreadable: set[str] = set()
+        """Host paths that are there and cannot be opened from here."""
         self.leases: dict[str, Lease] = {}
         self.baselines: list[dict[str, Any]] = []
         self.sealed_in: str | None = "web01.vhdx"

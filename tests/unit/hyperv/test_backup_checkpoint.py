@@ -175,7 +175,17 @@ def test_a_file_that_cannot_be_reached_fails_the_backup_before_the_machine_is_to
 ):
     scene = Scene()
     scene.missing.add(r"C:\VMs\web01.vhdx")
-    with pytest.raises(HostFileError, match=r"web01\.vhdx of the host is not there"):
+    with pytest.raises(HostFileError, match=r"web01\.vhdx is not there"):
+        run(scene)
+    assert steps(scene) == []
+
+
+def test_a_file_that_cannot_be_opened_fails_the_backup_before_the_machine_is_touched() -> (
+    None
+):
+    scene = Scene()
+    scene.unreadable.add(r"C:\VMs\web01.vhdx")
+    with pytest.raises(HostFileError, match=r"web01\.vhdx cannot be read"):
         run(scene)
     assert steps(scene) == []
 

@@ -75,6 +75,14 @@ def test_a_file_that_is_not_there_is_a_problem() -> None:
     assert "is not there" in blocking(look(scene))[0]
 
 
+def test_a_file_that_is_there_and_cannot_be_opened_is_a_problem() -> None:
+    scene = Scene()
+    scene.unreadable.add(r"C:\VMs\web01.vhdx")
+    found = look(scene)
+    assert "cannot be read" in blocking(found)[0]
+    assert not found.disks[0].readable
+
+
 def test_too_little_room_is_a_problem() -> None:
     scene = Scene()
     scene.free = (19 * GIB, 100 * GIB)

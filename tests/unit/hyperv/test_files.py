@@ -339,6 +339,20 @@ def test_a_file_that_stays_held_is_an_error_in_the_end(
     assert clock.time == pytest.approx(5)
 
 
+def test_that_a_file_is_there_does_not_mean_that_it_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen(tmp_path)
+    files = on({"C:": tmp_path})
+    assert files.readable("C:\\a.vhdx") == tmp_path / "a.vhdx"
+
+    refusing(monkeypatch, errno.EACCES, 1000)
+
+    assert files.exists("C:\\a.vhdx")
+    with pytest.raises(HostFileError, match="cannot be read from here"):
+        files.readable("C:\\a.vhdx")
+
+
 def test_a_broken_disk_of_ours_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

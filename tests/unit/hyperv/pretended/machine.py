@@ -117,6 +117,12 @@ class PretendMachine:
             raise HostFileMissingError(f"{host_path} is not there")
         return "/mnt/" + host_path.partition("\\")[2].replace("\\", "/")
 
+    def see_readable(self, host_path: str) -> None:
+        if not self.exists(host_path):
+            raise HostFileMissingError(f"{host_path} is not there")
+        if host_path in self._scene.unreadable:
+            raise HostFileError(f"{host_path} cannot be read from here")
+
     def exists(self, host_path: str) -> bool:
         if host_path.startswith(tuple(self._scene.unmapped)):
             raise HostFileError(f"nobody said where {host_path} is from here")
