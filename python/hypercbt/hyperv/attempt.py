@@ -54,7 +54,9 @@ class Attempt:
     point: str | None = None
     """The document of the restore point, once it stands."""
     reference_point: str | None = None
-    """The id of the reference point that its baseline names."""
+    """The id of the reference point that its checkpoint became."""
+    sealed: bool = False
+    """Whether its baseline, which names that, stands."""
     closed: bool = False
 
     @property
@@ -64,16 +66,15 @@ class Attempt:
 
     def leftovers(self) -> Leftovers:
         """Return what to look for on the host."""
-        ours = recorded(self.plan.baselines)
-        if self.reference_point is not None:
-            ours |= {self.reference_point.lower()}
         return Leftovers(
             mark=stale.marker(self.repository.id, self.id),
             checkpoints=self.plan.checkpoints,
-            reference_points=self.plan.reference_points | ours,
+            reference_points=self.plan.reference_points | recorded(self.plan.baselines),
             began=None,
             committed=self.committed(),
+            sealed=self.sealed,
             own=self.checkpoint.id if self.checkpoint else None,
+            own_point=self.reference_point,
             files=self.plan.files,
             pending=self.pending,
         )
@@ -110,7 +111,9 @@ class Attempt:
                     raise error  # it may yet come: the lease stays for who looks later
                 if removed.unmerged:
                     error.add_note(f"the checkpoint is gone, but {removed.unmerged}")
-        except HypercbtError as trouble:
+                for doubt in removed.doubts:
+                    error.add_note(doubt)
+        except Exception as trouble:  # whatever it is, `error` was first
             error.add_note(
                 f"the host could not be tidied up ({trouble}); the next backup or check of this repository does it"
             )

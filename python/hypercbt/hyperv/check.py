@@ -229,6 +229,8 @@ def _tidied(
                 tell(remarks, removed, "that no backup asks from any more")
         except VmBusyError as error:
             found.add(str(error), blocking=False)
+    for text in remarks.findings:
+        found.add(text, blocking=False)
     return vm, tuple(remarks.warnings)
 
 

@@ -184,10 +184,11 @@ def _with_bases(
 
 
 def tell(remarks: Remarks, removed: stale.Removed, whose: str) -> None:
-    """Say what was taken away."""
+    """Say what was taken away, and what was left because nobody can tell whose it is."""
     for name in removed.checkpoints:
         remarks.warnings.append(f"removed the checkpoint {name!r} {whose}")
     for point in removed.reference_points:
         remarks.warnings.append(f"removed the reference point {point} {whose}")
+    remarks.findings.extend(removed.doubts)
     if removed.unmerged:
         remarks.warnings.append(removed.unmerged)

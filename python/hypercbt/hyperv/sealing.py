@@ -25,11 +25,12 @@ def seal(attempt: Attempt, disks: Sequence[FrozenDisk]) -> None:
             reference = attempt.machine.convert(
                 attempt.checkpoint, [frozen.disk for frozen in disks]
             )
+        attempt.reference_point = reference.id
         known = rct_ids(attempt, reference, disks)
         attempt.run.add_baseline(
             created=now_microseconds(), reference_point=reference.id, disks=known
         )
-        attempt.reference_point = reference.id
+        attempt.sealed = True
     except HypercbtError as error:
         attempt.remarks.findings.append(
             f"no baseline, so the next backup compares: {error}"
@@ -65,7 +66,7 @@ def rct_ids(
 
 def drop_older(attempt: Attempt) -> None:
     """Destroy the reference points of ours that no backup will ask from any more; one that is gone is fine."""
-    if attempt.reference_point is None:
+    if attempt.reference_point is None or not attempt.sealed:
         return
     new = Baseline(attempt.id, attempt.reference_point, ())
     try:
@@ -97,12 +98,13 @@ def await_merge(attempt: Attempt) -> None:
 def _taken_back(attempt: Attempt) -> bool:
     """Take the checkpoint back, or the reference point that it may have become after all."""
     try:
-        attempt.take_away()
+        removed = attempt.take_away()
     except HypercbtError as error:
         attempt.remarks.findings.append(
             f"the checkpoint could not be taken back ({error}); the next backup or check does it"
         )
         return False
+    attempt.remarks.findings.extend(removed.doubts)
     return True
 
 

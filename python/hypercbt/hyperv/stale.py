@@ -2,8 +2,11 @@
 
 A checkpoint is a run's own where it bears the run's mark, or, if the run had no time to mark it, where it is the one
 recovery checkpoint with a name of Hyper-V's own that is new since the run's lease, and made within ten minutes of it.
-Once the point is committed the checkpoint may have become a reference point that nobody wrote down: then it is the one
-that is new since the lease and that no baseline names. It is taken away as well, and never built upon.
+Once the point is committed the checkpoint may have become a reference point that nobody wrote down. Nothing that a host
+says of one tells when it was made, or by whom: it has an id, and its disks'. So only where no other explanation is left
+is one taken away: it is the only one that is new since the lease, no baseline is the run's own, and the restore point was
+made minutes ago. After that, others may have removed what was ours and made their own: what may be the run's is reported
+then, and left. It is never built upon.
 
 Everything else is somebody else's: reported, and removed only where `adopt` was said.
 """
@@ -11,20 +14,18 @@ Everything else is somebody else's: reported, and removed only where `adopt` was
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from hypercbt.documents import now_microseconds
-from hypercbt.errors import (
-    ForeignCheckpointError,
-    HostJobError,
-)
+from hypercbt.documents import now_microseconds, parse, seconds
+from hypercbt.errors import ForeignCheckpointError, HostJobError, RepositoryError
 from hypercbt.hyperv.bases import older, read_baselines, recorded
 from hypercbt.hyperv.checkpoints import Checkpoint
 from hypercbt.hyperv.leases import Lease
 from hypercbt.hyperv.limits import Limits
 from hypercbt.hyperv.machines import VirtualMachine
 from hypercbt.hyperv.needs import Machine
+from hypercbt.hyperv.reading import same
 from hypercbt.hyperv.reference_points import ReferencePoint
 from hypercbt.hyperv.waits import until_idle, until_merged
 from hypercbt.repository import Repository
@@ -32,7 +33,8 @@ from hypercbt.repository import Repository
 RUN_ID = re.compile("[0-9a-f]{32}")
 
 AT_ONCE = timedelta(minutes=10)
-"""How long after its lease a run makes its checkpoint, at most."""
+"""How long after its lease a run makes its checkpoint, at most; and how long after its restore point a reference point
+that is new can only be its own."""
 
 
 def marker(repository: str, run: str) -> str:
@@ -53,8 +55,14 @@ class Leftovers:
     """When it began; None: a moment ago, for sure."""
     committed: bool
     """Whether its restore point was made: only then a reference point may be its own."""
+    sealed: bool = False
+    """Whether its baseline stands: that names the only reference point that was ever its own."""
+    at_once: bool = True
+    """Whether its restore point was made within the last `AT_ONCE`."""
     own: str | None = None
     """The id of its checkpoint, where that is known."""
+    own_point: str | None = None
+    """The id of the reference point that its checkpoint became, where that is known."""
     files: frozenset[str] | None = None
     """What the machine ran on before, where that is known."""
     pending: bool = False
@@ -67,8 +75,18 @@ class Removed:
 
     checkpoints: tuple[str, ...] = ()
     reference_points: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
+    """The reference points that were left, because each may be the run's as well as somebody else's."""
     unmerged: str | None = None
     """Why the machine does not run on its former files yet."""
+
+    @property
+    def doubts(self) -> list[str]:
+        """What somebody must read of the reference points that were left."""
+        return [
+            f"the reference point {point} may be ours or somebody else's, and was left: nobody has recorded it"
+            for point in self.doubtful
+        ]
 
 
 def bury(
@@ -92,15 +110,29 @@ def leftovers(
     machine: Machine, repository: Repository, lease: Lease, committed: bool
 ) -> Leftovers:
     """Return what a dead run may have left. A reference point that a baseline names is nobody's leftover."""
+    baselines = read_baselines(f"vm:{machine.id}", repository)
     return Leftovers(
         marker(repository.id, lease.run),
         lease.checkpoints,
-        lease.reference_points
-        | recorded(read_baselines(f"vm:{machine.id}", repository)),
+        lease.reference_points | recorded(baselines),
         lease.created,
         committed,
+        sealed=any(baseline.point == lease.run for baseline in baselines),
+        at_once=committed and _made_at_once(repository, lease.run),
         pending=True,
     )
+
+
+def _made_at_once(repository: Repository, point: str) -> bool:
+    """Tell whether a restore point was made minutes ago: not, where it was deleted meanwhile or nobody can read it."""
+    try:
+        document = parse(repository.native.point(point))
+    except RepositoryError:
+        return False
+    began = datetime.fromisoformat(document["created"])
+    made = began + timedelta(microseconds=document["elapsed_micros"])
+    now = datetime.fromtimestamp(seconds(now_microseconds()), UTC)
+    return abs(now - made) <= AT_ONCE
 
 
 def take_away(machine: Machine, left: Leftovers, limits: Limits) -> Removed:
@@ -112,15 +144,21 @@ def take_away(machine: Machine, left: Leftovers, limits: Limits) -> Removed:
     found = _found(machine, left, limits)
     for checkpoint in found:
         destroy(machine, checkpoint, limits)
-    points: list[ReferencePoint] = []
-    if left.committed and not found:
-        points = own_points(machine.reference_points(), left)
-    for point in points:
+    candidates: list[ReferencePoint] = []
+    if left.committed and not left.sealed and not found:
+        candidates = may_be_own(machine.reference_points(), left)
+    sure = is_own(candidates, left)
+    for point in candidates if sure else ():
         limits.persist(partial(machine.destroy_reference_point, point))
     # Also where nothing was found: a checkpoint that was converted is merged as one that was destroyed.
     unmerged = until_merged(machine, left.files, limits)
-    names, ids = tuple(c.name for c in found), tuple(p.id for p in points)
-    return Removed(names, ids, unmerged)
+    ids = tuple(point.id for point in candidates)
+    return Removed(
+        checkpoints=tuple(checkpoint.name for checkpoint in found),
+        reference_points=ids if sure else (),
+        doubtful=() if sure else ids,
+        unmerged=unmerged,
+    )
 
 
 def _found(machine: Machine, left: Leftovers, limits: Limits) -> list[Checkpoint]:
@@ -144,11 +182,13 @@ def _found(machine: Machine, left: Leftovers, limits: Limits) -> list[Checkpoint
 def own_checkpoints(
     vm: VirtualMachine, checkpoints: Iterable[Checkpoint], left: Leftovers
 ) -> list[Checkpoint]:
-    """Return the run's checkpoint: the marked one, else the only one that can be its own."""
+    """Return the run's checkpoint: the known or the marked one, else the only one that can be its own."""
     candidates = recovery(checkpoints)
-    known = [c for c in candidates if c.name == left.mark or c.id == left.own]
-    if known:
-        return known
+    if left.own is not None:
+        return [c for c in candidates if same(c.id, left.own)]
+    marked = [c for c in candidates if c.name == left.mark]
+    if marked:
+        return marked
     unmarked = [
         c
         for c in candidates
@@ -159,12 +199,20 @@ def own_checkpoints(
     return unmarked if len(unmarked) == 1 else []
 
 
-def own_points(
+def may_be_own(
     points: Iterable[ReferencePoint], left: Leftovers
 ) -> list[ReferencePoint]:
-    """Return the reference point that the run's checkpoint became, if only one can be it."""
-    new = [p for p in points if p.id.lower() not in left.reference_points]
-    return new if len(new) == 1 else []
+    """Return each reference point that the run's checkpoint may have become."""
+    if left.own_point is not None:
+        return [p for p in points if same(p.id, left.own_point)]
+    return [p for p in points if p.id.lower() not in left.reference_points]
+
+
+def is_own(candidates: Sequence[ReferencePoint], left: Leftovers) -> bool:
+    """Tell whether what may be the run's reference point is it."""
+    if left.own_point is not None:
+        return True
+    return len(candidates) == 1 and left.at_once
 
 
 def has_default_name(vm: VirtualMachine, checkpoint: Checkpoint) -> bool:
@@ -252,7 +300,7 @@ def remove(
 
 
 def _stands(machine: Machine, checkpoint: Checkpoint) -> bool:
-    return any(c.id == checkpoint.id for c in machine.checkpoints())
+    return any(same(c.id, checkpoint.id) for c in machine.checkpoints())
 
 
 def _at_once(checkpoint: Checkpoint, began: datetime) -> bool:

@@ -38,3 +38,10 @@ def steps(scene: Scene) -> list[str]:
 def dead(scene: Scene, **changed: Any) -> None:
     """Let the lease of a killed run of this machine stand. (This process holds no run: its own owner is gone.)"""
     scene.add_lease(GONE_RUN, **changed)
+
+
+def committed_and_dead(scene: Scene) -> None:
+    """Let a run have been killed behind its commit, when the host had the reference points that it has now."""
+    stood = [point.id for point in scene.points]
+    vm = {"host": "hv01", "checkpoints": [], "reference_points": stood}
+    dead(scene, state="committed", vm=vm)

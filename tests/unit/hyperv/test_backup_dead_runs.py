@@ -1,17 +1,22 @@
 """What a backup does about checkpoints and reference points that others have left (hyperv-rct (a), B2)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from hypercbt.errors import (
     ForeignCheckpointError,
     HostJobError,
     HostUnreachableError,
+    IntegrityError,
     VmBusyError,
 )
+from hypercbt.hyperv import stale
 from unit.hyperv.backing_up import (
     ELSEWHERE,
     GONE_RUN,
     POINT,
+    committed_and_dead,
     dead,
     findings,
     run,
@@ -24,6 +29,19 @@ from unit.hyperv.pretend import (
     later,
 )
 from unit.hyperv.test_backup_interruptions import at
+
+
+@pytest.fixture(autouse=True)
+def minutes_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let it be so many minutes after what a dead run did last; one, where a test does not say."""
+
+    def set_time(minutes: float) -> None:
+        now = round(later(minutes).timestamp() * 1_000_000)
+        monkeypatch.setattr(stale, "now_microseconds", lambda: now)
+
+    set_time(1)
+    return set_time
+
 
 # B2: recovery checkpoints that stand already
 
@@ -151,8 +169,7 @@ def test_a_dead_runs_unrecorded_reference_point_is_destroyed_and_not_built_upon(
     None
 ):
     scene = with_base(Scene())
-    vm = {"host": "hv01", "checkpoints": [], "reference_points": ["RP-old"]}
-    dead(scene, state="committed", vm=vm)
+    committed_and_dead(scene)
     scene.add_reference_point("RP-lost")
     run(scene)
     assert "destroy-reference-point RP-lost" in scene.events
@@ -172,11 +189,52 @@ def test_a_dead_run_that_wrote_its_baseline_keeps_its_reference_point() -> None:
 
 def test_of_two_reference_points_that_may_be_a_dead_runs_neither_is_destroyed() -> None:
     scene = Scene()
-    dead(scene, state="committed")
+    committed_and_dead(scene)
     scene.add_reference_point("RP-a")
     scene.add_reference_point("RP-b")
-    run(scene)
+    done = run(scene)
     assert {"RP-a", "RP-b"} < {p.id for p in scene.points}
+    assert [text.split(" ")[3] for text in findings(done)] == ["RP-a", "RP-b"]
+
+
+@pytest.mark.parametrize("minutes", [11, 24 * 60, -11])
+def test_long_after_a_dead_runs_commit_a_new_reference_point_may_be_somebody_elses(
+    minutes: float, minutes_later: Callable[[float], None]
+) -> None:
+    """Somebody has removed the dead run's checkpoint, and backs the machine up with another product."""
+    scene = with_base(Scene())
+    committed_and_dead(scene)
+    scene.add_reference_point("RP-other")
+    minutes_later(minutes)
+    done = run(scene)
+    assert "destroy-reference-point RP-other" not in scene.events
+    (finding,) = findings(done)
+    assert "the reference point RP-other may be ours or somebody else's" in finding
+    assert scene.read[0]["base"] == POINT
+    assert scene.open_leases == []
+    assert findings(run(scene)) == (), "said once"
+
+
+def test_where_nobody_can_tell_when_a_dead_run_committed_what_is_new_is_left() -> None:
+    scene = Scene()
+    committed_and_dead(scene)
+    scene.add_reference_point("RP-other")
+    scene.on("point", IntegrityError("damaged"))
+    done = run(scene)
+    assert "destroy-reference-point RP-other" not in scene.events
+    assert len(findings(done)) == 1
+
+
+def test_a_dead_run_that_wrote_its_baseline_has_no_other_reference_point() -> None:
+    """It was killed before it closed its lease; since then another product has backed the machine up."""
+    scene = Scene()
+    committed_and_dead(scene)
+    scene.add_baseline(GONE_RUN, "RP-done")
+    scene.add_reference_point("RP-done")
+    scene.add_reference_point("RP-other")
+    done = run(scene)
+    assert "destroy-reference-point RP-other" not in scene.events
+    assert findings(done) == ()
 
 
 def test_the_reference_points_of_a_run_that_did_not_commit_are_never_its_own() -> None:

@@ -54,6 +54,18 @@ def test_what_cannot_be_taken_back_is_noted_and_the_first_error_is_raised() -> N
     assert (lease.state, lease.closed) == ("fenced", False)
 
 
+def test_what_nobody_expected_while_tidying_up_does_not_hide_the_first_error() -> None:
+    """A full disk under a record of the conversation, say."""
+    scene = Scene()
+    scene.on("read", SourceError("gone"))
+    scene.on("destroy", OSError("no space left on device"))
+    with pytest.raises(SourceError) as raised:
+        run(scene)
+    assert "no space left on device" in raised.value.__notes__[0]
+    (lease,) = scene.leases.values()
+    assert (lease.state, lease.closed) == ("fenced", False)
+
+
 def test_the_next_run_takes_back_what_the_last_one_could_not() -> None:
     scene = Scene()
     scene.on("read", SourceError("gone"))
@@ -117,6 +129,51 @@ def test_a_baseline_that_cannot_be_written_takes_its_reference_point_along() -> 
     done = run(scene)
     assert "no baseline" in findings(done)[0]
     assert scene.points == []
+
+
+def test_a_reference_point_of_ours_is_known_among_others() -> None:
+    scene = Scene()
+
+    def fail() -> None:
+        scene.add_reference_point("RP-other")
+        raise RepositoryUnavailableError("no route")
+
+    scene.on("baseline", fail)
+    run(scene)
+    assert [p.id for p in scene.points] == ["RP-other"]
+
+
+def test_where_ours_cannot_be_told_from_others_both_stay_and_are_named() -> None:
+    scene = Scene()
+
+    def lost() -> None:
+        scene.add_reference_point("RP-lost")
+        scene.add_reference_point("RP-other")
+        scene.drop(scene.checkpoint_list[0].id)
+        raise LostReplyError("connection reset")
+
+    scene.on("convert", lost)
+    done = run(scene)
+    assert [p.id for p in scene.points] == ["RP-lost", "RP-other"]
+    assert [text.split(" ")[3] for text in findings(done)[1:]] == [
+        "RP-lost",
+        "RP-other",
+    ]
+
+
+def test_once_the_baseline_stands_every_other_reference_point_is_somebody_elses() -> (
+    None
+):
+    scene = Scene()
+
+    def interrupted() -> None:
+        scene.add_reference_point("RP-other")
+        raise KeyboardInterrupt
+
+    scene.on("closed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(scene)
+    assert [p.id for p in scene.points] == ["RP-1", "RP-other"]
 
 
 def test_a_checkpoint_that_cannot_be_taken_back_after_the_commit_is_the_next_runs_job() -> (

@@ -12,6 +12,7 @@ from hypercbt.errors import (
 )
 from hypercbt.hyperv.check import CLASSES, VmCheck, check_machine, rights
 from hypercbt.hyperv.values import Instance
+from unit.hyperv.backing_up import committed_and_dead
 from unit.hyperv.pretend import GIB, REPOSITORY, Scene, vm_disk
 from unit.hyperv.scripted import ScriptedSession, vm
 
@@ -165,6 +166,17 @@ def test_what_a_dead_run_left_is_taken_away_where_its_repository_is_known() -> N
     assert scene.open_leases == []
     assert "removed the checkpoint" in found.removed[0]
     assert found.problems == ()
+
+
+def test_what_a_dead_run_may_have_left_and_somebody_else_may_own_is_a_note() -> None:
+    scene = Scene()
+    committed_and_dead(scene)
+    scene.add_reference_point("RP-other")
+    found = look(scene, repository=True)
+    assert [p.id for p in scene.points] == ["RP-other"]
+    (note,) = notes(found)
+    assert "RP-other may be ours or somebody else's" in note
+    assert found.removed == ()
 
 
 def test_reference_points_that_no_backup_asks_from_any_more_are_taken_away() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypercbt.hyperv.disks import VmDisk
 from support import disk_document, point_document
-from unit.hyperv.pretended.values import REPOSITORY, VM
+from unit.hyperv.pretended.values import NOW, REPOSITORY, VM
 
 if TYPE_CHECKING:
     from unit.hyperv.pretend import Scene
@@ -127,7 +127,9 @@ class PretendRepository:
             disk_document(n, disk_id=disk.disk_id, sealed_in=self._scene.sealed_in)
             for n, disk in enumerate(self._scene.active)
         ]
-        return json.dumps(point_document(id, disks=disks))
+        lease = self._scene.leases.get(id)
+        created = lease.document["created"] if lease else NOW.isoformat()
+        return json.dumps(point_document(id, created=created, disks=disks))
 
     def leases(self) -> str:
         return json.dumps(
