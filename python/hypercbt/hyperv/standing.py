@@ -11,6 +11,7 @@ from hypercbt.errors import CheckpointError, VmBusyError
 from hypercbt.hyperv import policy
 from hypercbt.hyperv.attempt import Attempt
 from hypercbt.hyperv.disks import VmDisk
+from hypercbt.hyperv.reading import same
 
 
 def see_frozen(attempt: Attempt, disks: Iterable[VmDisk]) -> None:
@@ -42,7 +43,7 @@ def see_standing(attempt: Attempt) -> None:
     assert ours is not None
     limits = attempt.order.limits
     standing = limits.persist(attempt.machine.checkpoints)
-    if all(one.id != ours.id for one in standing):
+    if not any(same(one.id, ours.id) for one in standing):
         raise VmBusyError(
             f"somebody has removed the checkpoint of {attempt.plan.vm.name} while it was read"
         )

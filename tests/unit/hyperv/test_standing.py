@@ -48,6 +48,33 @@ def test_a_checkpoint_that_went_before_the_last_read_makes_no_point() -> None:
     assert scene.open_leases == []
 
 
+def test_who_removed_our_checkpoint_and_made_another_keeps_it() -> None:
+    """It has a name of Hyper-V's own, as ours has before it is marked."""
+    scene = Scene()
+
+    def somebody_else() -> None:
+        scene.drop(scene.checkpoint_list[0].id)
+        scene.add_checkpoint()
+
+    scene.on("closed-disk", somebody_else)
+    with pytest.raises(VmBusyError, match="somebody has removed"):
+        run(scene)
+    assert scene.count("destroy") == 0
+    assert len(scene.checkpoint_list) == 1
+
+
+def test_the_id_of_a_checkpoint_may_be_spelled_in_other_letters() -> None:
+    scene = Scene()
+
+    def spelled_otherwise() -> None:
+        (ours,) = scene.checkpoint_list
+        scene.checkpoint_list = [replace(ours, id=ours.id.lower())]
+
+    scene.on("closed-disk", spelled_otherwise)
+    run(scene)
+    assert len(scene.committed) == 1
+
+
 @pytest.mark.parametrize("comes", [True, False])
 def test_where_checkpoints_came_or_went_meanwhile_nobody_knows_which_file_was_active(
     comes: bool,
