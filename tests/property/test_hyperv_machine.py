@@ -84,7 +84,9 @@ class HyperVMachine(BackedUpMachine):
     @rule()
     def others_drop_a_point(self) -> None:
         self.settle()
-        self.vm.machine.points.pop(self.foreign.pop())
+        dropped = min(self.foreign)
+        self.foreign.remove(dropped)
+        del self.vm.machine.points[dropped]
 
     @rule()
     def somebody_drops_our_point(self) -> None:

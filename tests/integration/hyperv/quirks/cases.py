@@ -178,7 +178,8 @@ CASES = [
     Case("max_connections", 300, connections_of_others(False)),
     Case("max_connections", 1, connections_of_others(True)),
     Case("connection_timeout_seconds", 120.0, idle(False)),
-    Case("connection_timeout_seconds", 0.05, idle(True)),
+    # Long enough that no client on a busy machine is as slow between two requests.
+    Case("connection_timeout_seconds", 1.0, idle(True)),
     Case(
         "one_item_pulls",
         True,
