@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,8 +62,22 @@ class DiskProcess(LabProcess):
 
     def __init__(self, path: Path, *options: str) -> None:
         # Short: a socket's path has at most about a hundred characters.
-        self.socket = Path(os.path.relpath(path.with_name("s")))
-        super().__init__("disk", path, "--nbd", self.socket, *options)
+        self._short = tempfile.TemporaryDirectory(prefix="h-")
+        self.socket = Path(self._short.name, "s")
+        try:
+            super().__init__("disk", path, "--nbd", self.socket, *options)
+        except BaseException:
+            self._short.cleanup()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self._short.cleanup()
 
     def io(self, *commands: str) -> None:
         """Do something as a client of the NBD server."""

@@ -86,11 +86,11 @@ def disk(tools: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(disk: Path, tmp_path: Path) -> Path:
+def folder(disk: Path, short_path: Path) -> Path:
     """A folder with a repository that holds the disk, and the command line on its path."""
-    with Repository.create(tmp_path / "backups") as repository:
+    with Repository.create(short_path / "backups") as repository:
         backup_disk(disk, repository=repository, name="web01")
-    program = tmp_path / "bin" / "hypercbt"
+    program = short_path / "bin" / "hypercbt"
     program.parent.mkdir()
     words = command()
     program.write_text(
@@ -99,7 +99,7 @@ def folder(disk: Path, tmp_path: Path) -> Path:
         encoding="utf-8",
     )
     program.chmod(0o755)
-    return tmp_path
+    return short_path
 
 
 def blocks(title: str, language: str = "sh") -> list[str]:

@@ -104,9 +104,9 @@ def test_what_is_served_is_what_was_backed_up(point: RestorePoint, raw: Path) ->
 
 @posix
 def test_several_clients_read_at_once_from_a_socket_that_is_only_ours(
-    point: RestorePoint, raw: Path, tmp_path: Path
+    point: RestorePoint, raw: Path, short_path: Path
 ) -> None:
-    path = tmp_path / "disk.sock"
+    path = short_path / "disk.sock"
     with point.serve(path) as server:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with Nbd(server.address) as one, Nbd(server.address) as two:
@@ -141,7 +141,7 @@ def test_damage_is_an_io_error_where_it_is_and_nowhere_else(
 
 @posix
 def test_what_stands_in_the_way_is_left_alone(
-    point: RestorePoint, tmp_path: Path
+    point: RestorePoint, tmp_path: Path, short_path: Path
 ) -> None:
     file = tmp_path / "precious.txt"
     file.write_text("data", encoding="utf-8")
@@ -149,7 +149,7 @@ def test_what_stands_in_the_way_is_left_alone(
         point.serve(file)
     assert file.read_text(encoding="utf-8") == "data"
     with (
-        point.serve(tmp_path / "disk.sock") as server,
+        point.serve(short_path / "disk.sock") as server,
         pytest.raises(AddressInUseError, match="in use"),
     ):
         point.serve(server.address)
@@ -174,10 +174,10 @@ def test_the_command_serves_until_it_is_told_to_stop(
     repository: Repository,
     point: RestorePoint,
     raw: Path,
-    tmp_path: Path,
+    short_path: Path,
     number: signal.Signals,
 ) -> None:
-    path = tmp_path / "disk.sock"
+    path = short_path / "disk.sock"
     served = Served(repository, path)
     assert f"nbd+unix:///?socket={path}" in served.said
     with Nbd(str(path)) as client:
@@ -222,10 +222,10 @@ def test_the_command_refuses_as_all_commands_do(
 
 
 @posix
-def test_holes_are_reported_as_holes(point: RestorePoint, tmp_path: Path) -> None:
+def test_holes_are_reported_as_holes(point: RestorePoint, short_path: Path) -> None:
     if shutil.which("nbdinfo") is None:
         pytest.skip("nbdinfo is not installed")
-    with point.serve(tmp_path / "disk.sock") as server:
+    with point.serve(short_path / "disk.sock") as server:
         words = ["nbdinfo", "--map", "--json", server.uri]
         done = subprocess.run(words, capture_output=True, check=True, timeout=60)
     rows = [
@@ -243,13 +243,13 @@ def test_holes_are_reported_as_holes(point: RestorePoint, tmp_path: Path) -> Non
 @posix
 @pytest.mark.parametrize("chunk_size", [64 << 10, 4 << 20], ids=["small", "large"])
 def test_requests_may_be_smaller_or_larger_than_chunks(
-    raw: Path, tmp_path: Path, chunk_size: int
+    raw: Path, tmp_path: Path, short_path: Path, chunk_size: int
 ) -> None:
     if shutil.which("nbdcopy") is None:
         pytest.skip("nbdcopy is not installed")
     with Repository.create(tmp_path / "backups", chunk_size=chunk_size) as repository:
         point = backup_disk(raw, repository=repository)
-        with point.serve(tmp_path / "disk.sock") as server:
+        with point.serve(short_path / "disk.sock") as server:
             copy = tmp_path / "copy.raw"
             words = ["nbdcopy", "--request-size=131072", server.uri, str(copy)]
             subprocess.run(words, check=True, timeout=60)
