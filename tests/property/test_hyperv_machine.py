@@ -7,7 +7,7 @@ Few runs by default. `HYPERCBT_MACHINE_RUNS` says how many others, of `HYPERCBT_
 import os
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
@@ -16,6 +16,7 @@ from hypercbt.lab import NewDisk
 from integration.hyperv.backups import MIB
 from property.hyperv_draws import LOST_CODES
 from property.hyperv_life import DISK_BYTES, BackedUpMachine
+from property.seeded import seeded
 
 MOST_CHECKPOINTS = 3
 
@@ -219,7 +220,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 
-TestHyperVMachine = HyperVMachine.TestCase
+SEED = int(os.environ.get("HYPERCBT_MACHINE_SEED", "1"))
+TestHyperVMachine = seeded(HyperVMachine, SEED) if RUNS else HyperVMachine.TestCase
 TestHyperVMachine.settings = settings(
     max_examples=RUNS or 5,
     stateful_step_count=STEPS if RUNS else 12,
@@ -230,5 +232,3 @@ TestHyperVMachine.settings = settings(
     phases=(Phase.generate,) if RUNS else (Phase.generate, Phase.shrink),
     print_blob=False,
 )
-if RUNS:
-    seed(int(os.environ.get("HYPERCBT_MACHINE_SEED", "1")))(TestHyperVMachine)
