@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hypercbt.lab.tracked_disk import Checkpoint, Frozen, TrackedDisk, Tracking
 
 if TYPE_CHECKING:
-    from hypercbt.lab.host import LabHost, NewDisk
+    from hypercbt.lab.host import LabHost
     from hypercbt.lab.model.clock import ManualClock
     from hypercbt.lab.model.guest import Guest
     from hypercbt.lab.model.quirks import Pace, Quirks
+    from hypercbt.lab.new_disk import NewDisk
     from hypercbt.lab.vm import LabDisk, LabVm
     from hypercbt.lab.wire.options import TlsFiles, WireOptions
 
@@ -24,7 +25,7 @@ _LATER = {
     "LabHost": "hypercbt.lab.host",
     "LabVm": "hypercbt.lab.vm",
     "ManualClock": "hypercbt.lab.model.clock",
-    "NewDisk": "hypercbt.lab.host",
+    "NewDisk": "hypercbt.lab.new_disk",
     "Pace": "hypercbt.lab.model.quirks",
     "Quirks": "hypercbt.lab.model.quirks",
     "TlsFiles": "hypercbt.lab.wire.options",

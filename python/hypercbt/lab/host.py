@@ -11,18 +11,19 @@ The wire (`hypercbt.lab.wire`) speaks with clients; the model (`hypercbt.lab.mod
 """
 
 import random
+import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
-from shutil import copyfile
 
 from hypercbt.closing import Closing
 from hypercbt.lab.faults import FaultPlan
 from hypercbt.lab.model.clock import Clock, SystemClock
 from hypercbt.lab.model.host import Model
-from hypercbt.lab.model.paths import Folders
+from hypercbt.lab.model.paths import Folders, folder_name, key
 from hypercbt.lab.model.quirks import Pace, Quirks
 from hypercbt.lab.model.state import (
     Checkpoint,
@@ -34,24 +35,12 @@ from hypercbt.lab.model.state import (
 from hypercbt.lab.model.store import Store
 from hypercbt.lab.model.texts import texts
 from hypercbt.lab.model.world import World
+from hypercbt.lab.new_disk import NewDisk, as_new, new_location
 from hypercbt.lab.ticker import Ticker
 from hypercbt.lab.vm import LabVm
 from hypercbt.lab.wire.server import TlsFiles, WireOptions, WireServer
 
 DRIVE = "C:\\VMs"
-
-
-@dataclass(frozen=True, slots=True)
-class NewDisk:
-    """A disk that a new virtual machine is to have."""
-
-    size: int = 64 << 20
-    kind: str = "vhdx"
-    """`vhdx`, `vhd`, `vhds` or `pass-through`."""
-    source: Path | None = None
-    """A VHDX file to begin with; it is copied."""
-    location: str | None = None
-    """Such as `SCSI 0:3`; the next that is free where not said."""
 
 
 class LabHost(Closing):
@@ -74,6 +63,12 @@ class LabHost(Closing):
         auth: How clients may say who they are.
         spn_host: The name in its Kerberos principal.
         seed: What GUIDs are made of.
+
+    Raises:
+        AddressInUseError: Somebody listens at the port.
+        DiskInUseError: Another process, or another host of this one, has its disks.
+        OSError: A folder cannot be made, or a file of `tls` cannot be read.
+        ValueError: What is in the folder is no host's, a user cannot be written down, an authentication is unknown.
     """
 
     def __init__(
@@ -128,22 +123,24 @@ class LabHost(Closing):
             words=texts(self.options.language),
             random=self._random,
         )
-        self.model = Model(world, volatile=self._power_cuts)
-        self.model.checkpoints.when_frozen = self._frozen
-        self._ticker = (
-            Ticker(self.model) if isinstance(self.clock, SystemClock) else None
-        )
-        self.server = WireServer(
-            self.model,
-            users=self.users,
-            port=self._port,
-            tls=self._tls,
-            auth=self._auth,
-            spn_host=self._spn_host,
-            options=self.options,
-            faults=self.faults,
-        )
-        self._port = self.server.port
+        model = Model(world, volatile=self._power_cuts)
+        model.checkpoints.when_frozen = self._frozen
+        try:
+            server = WireServer(
+                model,
+                users=self.users,
+                port=self._port,
+                tls=self._tls,
+                auth=self._auth,
+                spn_host=self._spn_host,
+                options=self.options,
+                faults=self.faults,
+            )
+        except BaseException:
+            model.close()
+            raise
+        self.model, self.server, self._port = model, server, server.port
+        self._ticker = Ticker(model) if isinstance(self.clock, SystemClock) else None
 
     @property
     def host(self) -> str:
@@ -200,28 +197,53 @@ class LabHost(Closing):
             version: Of its configuration: below 8.0 nothing is tracked (quirk Q33).
             replica: It is the copy of another host's.
             light: Make its files only when somebody touches it.
+
+        Raises:
+            OSError: A file to begin with cannot be read.
+            SourceError: It is no VHDX file.
+            ValueError: A disk, the generation or the version makes no sense.
         """
+        if generation not in (1, 2):
+            raise ValueError(f"there is no generation {generation}")
+        if not re.fullmatch(r"\d+\.\d+", version, re.ASCII):
+            raise ValueError(f"{version!r} is no version such as 10.0")
         world = self.model.world
         with world.lock:
             machine = self._machine(name, generation, version, replica=replica)
-            for wanted in disks:
-                machine.disks.append(self.new_disk(machine, _wanted(wanted)))
-            world.store.save(machine)
-            if not light:
-                self.model.files.make(machine)
+            try:
+                for wanted in disks:
+                    machine.disks.append(self.new_disk(machine, as_new(wanted)))
+                world.store.save(machine)
+                if not light:
+                    self.model.files.make(machine)
+            except BaseException:
+                world.store.remove(machine)
+                shutil.rmtree(self.model.files.local(machine.root), ignore_errors=True)
+                raise
             return LabVm(self, machine.id)
 
     def new_disk(self, machine: Machine, wanted: NewDisk) -> Disk:
-        """A disk for a virtual machine that has not got it yet: see `LabVm.attach`."""
-        location = wanted.location or _free_location(machine)
+        """A disk for a virtual machine that has not got it yet: see `LabVm.attach`.
+
+        Raises:
+            OSError: The file to begin with cannot be read.
+            ValueError: It makes no sense.
+        """
+        location = new_location(machine, wanted)
         kind, number, slot = split_location(location)
-        count = len(machine.disks)
         suffix = wanted.kind if wanted.kind != "pass-through" else "disk"
+        count = len(machine.disks)
         file = f"{machine.root}\\disk{count}.{suffix}"
+        # One that was detached has left its file there.
+        while (
+            self.model.world.store.file(file) or self.model.files.local(file).exists()
+        ):
+            count += 1
+            file = f"{machine.root}\\disk{count}.{suffix}"
         if wanted.source is not None:
             local = self.model.files.local(file)
             local.parent.mkdir(parents=True, exist_ok=True)
-            copyfile(wanted.source, local)
+            shutil.copyfile(wanted.source, local)
         return Disk(
             controller=kind,
             number=number,
@@ -237,14 +259,20 @@ class LabHost(Closing):
         """Hand a virtual machine over to another host, with its files and its trackers (quirk Q31).
 
         Raises:
-            ValueError: Something is being done to it.
+            FileNotFoundError: The other host has no such drive.
+            ValueError: Something is being done to it, it is not here, or its folder is taken there.
         """
+        if vm.host is not self or other is self:
+            raise ValueError(f"{vm.name} is not here, or already there")
         ours, theirs = self.model, other.model
         first, second = sorted((ours, theirs), key=lambda model: id(model.world))
         with first.world.lock, second.world.lock:
             machine = vm.machine
             if machine.id in ours.world.busy:
                 raise ValueError(f"{vm.name} is busy")
+            same = ours.files.local(machine.root) == theirs.files.local(machine.root)
+            if not same and other._is_taken(machine.root):
+                raise ValueError(f"{other.name} has a folder {machine.root} already")
             gate = ours.files.gate(machine)
             ours.files.move_to(machine, theirs.files)
             with gate:
@@ -317,17 +345,24 @@ class LabHost(Closing):
             }
             self._when_frozen(LabVm(self, machine.id), files)
 
+    def _is_taken(self, root: str) -> bool:
+        """Whether there are, or will be, files of a virtual machine in this folder of the host."""
+        return (
+            any(key(machine.root) == key(root) for machine in self.model.world.store)
+            or self.model.files.local(root).exists()
+        )
+
     def _machine(
         self, name: str, generation: int, version: str, *, replica: bool
     ) -> Machine:
         world = self.model.world
         places = ["SCSI 0"] if generation == 2 else ["IDE 0", "IDE 1", "SCSI 0"]
         ide = "83F8638B-8DCA-4152-9EDA-2CA8B33039B4"  # the same on every host [M]
-        taken = {machine.root.casefold() for machine in world.store}
-        root, number = f"{self._folders.host}\\{name}", 1
-        while root.casefold() in taken:
+        first = f"{self._folders.host}\\{folder_name(name)}"
+        root, number = first, 1
+        while self._is_taken(root):
             number += 1
-            root = f"{self._folders.host}\\{name}-{number}"
+            root = f"{first}-{number}"
         return Machine(
             id=world.guid(),
             name=name,
@@ -341,16 +376,3 @@ class LabHost(Closing):
             },
             replica=replica,
         )
-
-
-def _wanted(disk: int | Path | NewDisk) -> NewDisk:
-    if isinstance(disk, NewDisk):
-        return disk
-    return NewDisk(size=disk) if isinstance(disk, int) else NewDisk(source=disk)
-
-
-def _free_location(machine: Machine) -> str:
-    places = [] if machine.generation == 2 else ["IDE 0:0", "IDE 0:1", "IDE 1:0"]
-    places += [f"SCSI 0:{slot}" for slot in range(63)]
-    taken = {disk.location for disk in machine.disks}
-    return next(place for place in places if place not in taken)

@@ -21,6 +21,7 @@ from hypercbt.lab.model.state import (
     moment,
 )
 from hypercbt.lab.model.vhd import VhdFile
+from hypercbt.lab.new_disk import NewDisk
 from hypercbt.lab.tracked_disk import TrackedDisk
 
 if TYPE_CHECKING:
@@ -120,19 +121,28 @@ class LabVm:
         return self._checkpoint("Recovery", name)
 
     def delete_checkpoint(self, id: str | None = None) -> None:
-        """Remove a checkpoint, the newest where none is named. The merge runs in the background."""
+        """Remove a checkpoint, the newest where none is named. The merge runs in the background.
+
+        Raises:
+            LookupError: There is none.
+        """
         model = self.host.model
         with model.world.lock:
             machine = self.machine
-            found = machine.checkpoint(id) if id else machine.checkpoints[-1]
+            found = machine.checkpoint(id) if id else self._newest()
             if found is None:
                 raise LookupError(f"there is no checkpoint {id}")
             model.checkpoints.remove(machine, found)
             model.merges.start(machine)
 
     def revert(self) -> None:
-        """Go back to the newest checkpoint. Every id of its disks is lost by it (quirk Q24)."""
+        """Go back to the newest checkpoint. Every id of its disks is lost by it (quirk Q24).
+
+        Raises:
+            LookupError: There is none.
+        """
         with self.host.model.world.lock:
+            self._newest()
             self.host.model.checkpoints.revert(self.machine)
 
     def add_reference_points(self, count: int) -> None:
@@ -173,23 +183,45 @@ class LabVm:
                 if chosen.random() < share
             )
 
-    def attach(self, disk: Disk) -> "LabDisk":
-        """Attach a disk."""
+    def attach(self, disk: Disk | NewDisk) -> "LabDisk":
+        """Attach a new disk, or one that was detached.
+
+        Raises:
+            ValueError: There is a disk at its place, or it makes no sense.
+        """
         model = self.host.model
         with model.world.lock:
-            if self.machine.disk(disk.location) is not None:
+            machine = self.machine
+            if not isinstance(disk, Disk):
+                disk = self.host.new_disk(machine, disk)
+            if machine.disk(disk.location) is not None:
                 raise ValueError(f"there is a disk at {disk.location}")
-            self.machine.disks.append(disk)
-            model.files.make(self.machine)
+            machine.disks.append(disk)
+            try:
+                model.files.make(machine)
+            except BaseException:
+                machine.disks.remove(disk)
+                raise
         return LabDisk(self, disk.location)
 
     def detach(self, location: str) -> None:
-        """Detach a disk. Its files stay, and so does what reference points say of it (quirk Q23)."""
+        """Detach a disk. Its files stay, and so does what reference points say of it (quirk Q23).
+
+        Raises:
+            LookupError: There is none.
+        """
         model = self.host.model
         with model.world.lock:
+            disk = LabDisk(self, location).state
             model.files.close(self.machine)
-            self.machine.disks.remove(LabDisk(self, location).state)
+            self.machine.disks.remove(disk)
             model.world.store.save(self.machine)
+
+    def _newest(self) -> Checkpoint:
+        checkpoints = self.machine.checkpoints
+        if not checkpoints:
+            raise LookupError(f"{self.name} has no checkpoint")
+        return checkpoints[-1]
 
     def _checkpoint(self, kind: str, name: str | None) -> str:
         model = self.host.model

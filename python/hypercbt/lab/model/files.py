@@ -11,7 +11,7 @@ from hypercbt import _native
 from hypercbt.errors import ChangeTrackingLostError
 from hypercbt.lab.model.configuration import write_configuration
 from hypercbt.lab.model.machines import configuration, has_guest_state
-from hypercbt.lab.model.paths import key
+from hypercbt.lab.model.paths import folder_name, key
 from hypercbt.lab.model.state import Checkpoint, Disk, FrozenDisk, Machine
 from hypercbt.lab.model.vhd import VhdFile
 from hypercbt.lab.model.world import World
@@ -204,7 +204,7 @@ class Files:
 
     def export(self, machine: Machine, directory: str) -> None:
         """Copy the configuration of a virtual machine to a folder of the host."""
-        folder = self.local(directory) / machine.name / "Virtual Machines"
+        folder = self.local(directory) / folder_name(machine.name) / "Virtual Machines"
         folder.mkdir(parents=True, exist_ok=True)
         self.make(machine)
         root, file = configuration(machine, None)

@@ -87,7 +87,11 @@ class Model:
             (CONCRETE, "GetErrorEx"): self.jobs.errors,
             (STORAGE, "GetErrorEx"): self.jobs.errors,
         }
-        self.files.open_all()
+        try:
+            self.files.open_all()
+        except BaseException:
+            self.close()
+            raise
         for machine in world.store:  # what a stop of the host has interrupted
             self.merges.start(machine)
 

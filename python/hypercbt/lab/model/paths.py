@@ -1,5 +1,6 @@
 """Paths of the simulated host, and the folders of this machine that they stand for."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -23,6 +24,14 @@ class Folders:
         return str(
             self.host.joinpath(*path.resolve().relative_to(self.local.resolve()).parts)
         )
+
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\\/:*?"<>|]')
+
+
+def folder_name(name: str) -> str:
+    """The folder for a virtual machine of this name, which may hold anything: it never leads elsewhere."""
+    return _FORBIDDEN.sub("_", name).strip(". ")[:100].strip(". ") or "_"
 
 
 def key(path: str) -> str:

@@ -5,7 +5,10 @@ Each field says what it stands on: [V*] recorded from a real host, [V] documente
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
+
+Untracked: TypeAlias = Literal["short", "null"]
+Lost: TypeAlias = Literal["return", "job", "fault"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Quirks:
     """`DestroySnapshot` removes a recovery checkpoint. Clients do it [V]; one says that the *tree* method does not work [V]."""
 
     # Reference points
-    untracked: Literal["short", "null"] = "short"
+    untracked: Untracked = "short"
     """A disk without tracking: its id is missing, so that the two arrays differ in length [V], or is null in its place [I]."""
     shuffled_disks: bool = True
     """The disks of a reference point are in another order than the virtual machine's [I]."""
@@ -82,7 +85,7 @@ class Quirks:
     """No answer has more ranges than this; it stops earlier [V]."""
     coarse_bytes: int = 0
     """Ranges are widened to this grid: trackers report too much, and nobody knows how much [?]. 0: as tracked."""
-    lost: Literal["return", "job", "fault"] = "return"
+    lost: Lost = "return"
     """How it is said that changes are not known: by a return value, a failing job, or a fault [?]."""
     layer_in_changes: bool = False
     """The answer of a checkpoint covers its own top layer as well [?]."""
@@ -94,3 +97,11 @@ class Quirks:
     # Merges
     export_stops_merging: bool = True
     """An export without the storage leaves merging switched off [V]."""
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("untracked", get_args(Untracked)),
+            ("lost", get_args(Lost)),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}")

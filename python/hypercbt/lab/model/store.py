@@ -19,6 +19,9 @@ class Store:
 
     Args:
         folder: Where the files lie; what stands there is read.
+
+    Raises:
+        ValueError: A file there is not one of these.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +33,11 @@ class Store:
         self._files: dict[str, tuple[str, str]] = {}
         self._keys: dict[str, list[str]] = {}
         for file in sorted(folder.glob("*.json")):
-            self._index(from_json(file.read_text(encoding="utf-8")))
+            try:
+                machine = from_json(file.read_text(encoding="utf-8"))
+            except (ValueError, LookupError, TypeError) as error:
+                raise ValueError(f"{file} is no virtual machine: {error}") from error
+            self._index(machine)
 
     def __iter__(self) -> Iterator[Machine]:
         return iter(list(self._machines.values()))

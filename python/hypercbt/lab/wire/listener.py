@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import socket
 import socketserver
 import ssl
@@ -32,6 +33,8 @@ class Listener(HTTPServer):
     """
 
     request_queue_size = 128
+    # On Windows it would let two hosts listen at one port.
+    allow_reuse_address = os.name == "posix"
 
     def __init__(
         self,

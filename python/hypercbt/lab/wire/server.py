@@ -8,12 +8,14 @@ with WireServer(provider, users={"lab": "lab"}) as server:
 ```
 """
 
+import errno
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
 from types import TracebackType
 
 from hypercbt.closing import Closing
+from hypercbt.errors import AddressInUseError
 from hypercbt.lab.faults import FaultPlan
 from hypercbt.lab.wire.auth import Authority
 from hypercbt.lab.wire.listener import Listener
@@ -40,6 +42,11 @@ class WireServer(Closing):
         options: How it behaves.
         faults: What goes wrong on purpose.
         spn_host: The host name in the Kerberos service principal, `HTTP/…`.
+
+    Raises:
+        AddressInUseError: Somebody listens at the port.
+        OSError: The address is not of this machine, or a file of `tls` cannot be read.
+        ValueError: A user cannot be written down, or an authentication is unknown.
     """
 
     def __init__(
@@ -65,8 +72,10 @@ class WireServer(Closing):
             self._listener = Listener(
                 (address, port), self._service, self._authority, self.options, tls
             )
-        except BaseException:
+        except BaseException as error:
             self._authority.close()
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                raise AddressInUseError(f"{address}:{port} is in use") from error
             raise
         self.address, self.port = self._listener.server_address[:2]
         self._thread = threading.Thread(
