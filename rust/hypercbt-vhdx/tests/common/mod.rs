@@ -19,6 +19,7 @@ pub mod log;
 pub mod segments;
 pub mod sparse;
 pub mod vhd;
+pub mod work;
 
 pub const KIB: u64 = 1 << 10;
 pub const MIB: u64 = 1 << 20;
