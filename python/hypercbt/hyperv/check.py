@@ -159,10 +159,17 @@ def check_machine(
     disks: tuple[VmDisk, ...] = ()
     with found.whatever_fails(blocking=True):
         disks = machine.disks(vm.settings_id)
+        if not disks:
+            found.add(f"{vm.name} has no disk", blocking=True)
         _look_for_checkpoints(machine, vm, disks, repository, found)
+        if machine.merging_is_suspended():
+            found.add(
+                f"merging is suspended for {vm.name}: each backup will leave a file behind, until merging is switched on "
+                "again (ModifyDiskMergeSettings), or the machine or the host's service is restarted",
+                blocking=False,
+            )
+    _look_for_configuration(machine, vm, found)
     checks = tuple(_disk(machine, vm, disk, found) for disk in disks)
-    if not disks:
-        found.add(f"{vm.name} has no disk", blocking=True)
     free = _room(machine, disks, order, found)
     return VmCheck(
         vm=vm.name,
@@ -258,6 +265,24 @@ def _look_for_checkpoints(
             ),
             blocking=False,
         )
+
+
+def _look_for_configuration(
+    machine: Machine, vm: VirtualMachine, found: _Findings
+) -> None:
+    """See that the machine's own files can be reached. That they are there is enough: while it runs, its host holds them."""
+    reason = "the host does not say where it is"
+    if vm.configuration is not None:
+        reason = f"{vm.configuration.path} is not there"
+        try:
+            if machine.exists(vm.configuration.path):
+                return
+        except HostFileError as error:
+            reason = str(error)
+    found.add(
+        f"the configuration of {vm.name} will not be part of its restore points: {reason}",
+        blocking=False,
+    )
 
 
 def _disk(

@@ -117,6 +117,10 @@ class HostedMachine:
         """See `Machine`."""
         return str(self._host.files.local(host_path))
 
+    def merging_is_suspended(self) -> bool:
+        """See `Machine`."""
+        return machines.merging_is_suspended(self._session, self._id)
+
     def see_readable(self, host_path: str) -> None:
         """See `Machine`."""
         self._host.files.readable(host_path)

@@ -7,7 +7,12 @@ that is not in the host's language (hyperv-rct 1.4). Names of machines are not u
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hypercbt.errors import AmbiguousVmError, HostReplyError, VmNotFoundError
+from hypercbt.errors import (
+    AmbiguousVmError,
+    HostFaultError,
+    HostReplyError,
+    VmNotFoundError,
+)
 from hypercbt.hyperv.reading import (
     guid,
     is_number,
@@ -22,6 +27,9 @@ from hypercbt.hyperv.values import Instance, Reference
 
 COMPUTER_SYSTEM = "Msvm_ComputerSystem"
 SETTINGS = "Msvm_VirtualSystemSettingData"
+MERGE_SETTINGS = "Msvm_DiskMergeSettingData"
+SUSPENDED = 0
+"""`EnabledState` of these: merging waits until `ModifyDiskMergeSettings` switches it on again."""
 REALIZED = "Microsoft:Hyper-V:System:Realized"
 """A machine's own settings: not a checkpoint's, and not a planned machine's."""
 
@@ -127,6 +135,19 @@ def find_vm(session: Session, name_or_id: str) -> VirtualMachine:
             f"{session.host} has a machine {name_or_id!r} without settings: it is being made or deleted"
         )
     return _machine(system, settings)
+
+
+def merging_is_suspended(session: Session, id: str) -> bool:
+    """Tell whether somebody switched merging off for a machine: checkpoints that go leave their files then.
+
+    An export without its disks does that (hyperv-rct 1.9). Of a host that does not show it, nothing is known.
+    """
+    key = rf"Microsoft:{id.upper()}\DeviceSpecificData"
+    try:
+        found = session.get(Reference(MERGE_SETTINGS, {"InstanceID": key}))
+    except HostFaultError:
+        return False
+    return found is not None and optional_number(found, "EnabledState") == SUSPENDED
 
 
 def system_reference(id: str) -> Reference:

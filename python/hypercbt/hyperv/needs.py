@@ -88,6 +88,10 @@ class Machine(Protocol):
         """Return where a file of the host is from here."""
         ...
 
+    def merging_is_suspended(self) -> bool:
+        """Tell whether the host says that it does not merge the machine's disks."""
+        ...
+
     def see_readable(self, host_path: str) -> None:
         """See that a file of the host is there and can be opened from here."""
         ...

@@ -289,6 +289,27 @@ def test_what_is_good_to_know_is_exit_code_5(site: Site) -> None:
     assert "compared each time" in done.document["vms"][0]["problems"][0]["text"]
 
 
+def test_that_merging_is_suspended_is_said_before_the_first_backup(site: Site) -> None:
+    vm = site.add_vm("web01")
+    vm.set_merging(False)
+    done = check(site, site.lab.host)
+    assert done.exit_code == 5
+    (problem,) = done.document["vms"][0]["problems"]
+    assert "merging is suspended" in problem["text"]
+    vm.set_merging(True)
+    assert check(site, site.lab.host).exit_code == 0
+
+
+def test_a_configuration_elsewhere_is_said_before_the_first_backup(site: Site) -> None:
+    vm = site.add_vm("web01")
+    for file in site.lab.folder.rglob("*.vmcx"):
+        file.unlink()
+    done = check(site, site.lab.host, vm.id)
+    assert done.exit_code == 5
+    (problem,) = done.document["vms"][0]["problems"]
+    assert "configuration" in problem["text"]
+
+
 def test_a_host_that_does_not_answer_is_exit_code_4(tmp_path: Path) -> None:
     env = {"HYPERCBT_USER": "lab", "HYPERCBT_PASSWORD": "lab"}
     done = hypercbt("check", "http://127.0.0.1:1", "--json", env=env)

@@ -60,6 +60,8 @@ class Scene:
         """What each checkpoint has frozen, by location, whatever is said of it."""
         self.merge_seconds = 0.0
         self.free = (500 * GIB, 1000 * GIB)
+        self.merges = True
+        """Whether the host merges at all."""
         self.unmapped: set[str] = set()
         """Beginnings of host paths that lead nowhere from here."""
         self.missing: set[str] = set()

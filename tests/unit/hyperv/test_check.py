@@ -11,6 +11,7 @@ from hypercbt.errors import (
     HostUnreachableError,
 )
 from hypercbt.hyperv.check import CLASSES, VmCheck, check_machine, rights
+from hypercbt.hyperv.machines import Configuration
 from hypercbt.hyperv.values import Instance
 from unit.hyperv.backing_up import committed_and_dead
 from unit.hyperv.pretend import GIB, REPOSITORY, Scene, vm_disk
@@ -82,6 +83,39 @@ def test_a_file_that_is_there_and_cannot_be_opened_is_a_problem() -> None:
     found = look(scene)
     assert "cannot be read" in blocking(found)[0]
     assert not found.disks[0].readable
+
+
+def test_that_merging_is_suspended_is_a_note_before_anything_waits_for_it() -> None:
+    scene = Scene()
+    scene.merges = False
+    (note,) = notes(look(scene))
+    assert "merging is suspended" in note
+    assert "ModifyDiskMergeSettings" in note
+
+
+def test_a_configuration_that_cannot_be_reached_is_a_note() -> None:
+    scene = Scene()
+    scene.vm = replace(
+        scene.vm, configuration=Configuration(r"D:\Hyper-V", "web01.vmcx")
+    )
+    scene.unmapped.add("D:\\")
+    found = look(scene)
+    assert blocking(found) == []
+    (note,) = notes(found)
+    assert "configuration" in note
+    assert r"D:\Hyper-V\web01.vmcx" in note
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_configuration_that_is_not_there_is_a_note(said: bool) -> None:
+    scene = Scene()
+    if said:
+        assert scene.vm.configuration is not None
+        scene.missing.add(scene.vm.configuration.path)
+    else:
+        scene.vm = replace(scene.vm, configuration=None)
+    (note,) = notes(look(scene))
+    assert "configuration" in note
 
 
 def test_too_little_room_is_a_problem() -> None:

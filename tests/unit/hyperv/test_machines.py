@@ -2,8 +2,13 @@
 
 import pytest
 
-from hypercbt.errors import AmbiguousVmError, HostReplyError, VmNotFoundError
-from hypercbt.hyperv.machines import find_vm, list_vms
+from hypercbt.errors import (
+    AmbiguousVmError,
+    HostFaultError,
+    HostReplyError,
+    VmNotFoundError,
+)
+from hypercbt.hyperv.machines import find_vm, list_vms, merging_is_suspended
 from hypercbt.hyperv.values import Instance, Value
 from unit.hyperv.scripted import (
     DB01,
@@ -50,6 +55,32 @@ def test_a_machine_is_found_by_its_guid_in_any_spelling(spelled: str) -> None:
         "Get Msvm_ComputerSystem",
         "Query Msvm_VirtualSystemSettingData",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "suspended"), [(0, True), (1, False), (2, False), (None, False)]
+)
+def test_merging_is_suspended_where_the_host_says_so(
+    state: int | None, suspended: bool
+) -> None:
+    session = ScriptedSession(*vm(WEB01, "web01"))
+    assert not merging_is_suspended(session, WEB01.lower())  # no such instance
+
+    key = rf"Microsoft:{WEB01}\DeviceSpecificData"
+    said: dict[str, Value] = {"InstanceID": key, "EnabledState": state}
+    session.add(Instance("Msvm_DiskMergeSettingData", said))
+    assert merging_is_suspended(session, WEB01.lower()) is suspended
+
+
+def test_a_host_that_does_not_show_what_it_merges_says_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise HostFaultError("no such class")
+
+    session = ScriptedSession(*vm(WEB01, "web01"))
+    monkeypatch.setattr(session, "get", refuse)
+    assert not merging_is_suspended(session, WEB01.lower())
 
 
 def test_settings_that_spell_the_guid_otherwise_are_those_of_the_machine() -> None:

@@ -117,6 +117,9 @@ class PretendMachine:
             raise HostFileMissingError(f"{host_path} is not there")
         return "/mnt/" + host_path.partition("\\")[2].replace("\\", "/")
 
+    def merging_is_suspended(self) -> bool:
+        return not self._scene.merges
+
     def see_readable(self, host_path: str) -> None:
         if not self.exists(host_path):
             raise HostFileMissingError(f"{host_path} is not there")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypercbt.hyperv.disks import VmDisk
-from hypercbt.hyperv.machines import VirtualMachine
+from hypercbt.hyperv.machines import Configuration, VirtualMachine
 
 VM = "a1b2c3d4-0000-4000-8000-000000000001"
 REPOSITORY = "0f" * 16
@@ -46,7 +46,9 @@ def virtual_machine(**changed: Any) -> VirtualMachine:
         checkpoint_type="production",
         replication="none",
         settings_id=f"Microsoft:{VM.upper()}",
-        configuration=None,
+        configuration=Configuration(
+            r"C:\VMs\web01", rf"Virtual Machines\{VM.upper()}.vmcx"
+        ),
     )
     return replace(made, **changed)
 
