@@ -5,7 +5,14 @@ from collections.abc import Callable
 from hypercbt.lab.model.files import Files
 from hypercbt.lab.model.jobs import APPLY, CONVERT, DELETE, SNAPSHOT, Jobs
 from hypercbt.lab.model.merges import Merges
-from hypercbt.lab.model.names import machine_ref, place, point_ref, settings_ref
+from hypercbt.lab.model.names import (
+    COMPUTER,
+    SETTINGS,
+    machine_ref,
+    meant,
+    point_ref,
+    settings_ref,
+)
 from hypercbt.lab.model.state import (
     OFF,
     PAUSED,
@@ -261,16 +268,15 @@ class Checkpoints:
         )
 
     def _machine(self, target: Cim) -> Machine:
-        name = target.keys.get("Name") if isinstance(target, Ref) else None
+        name = meant(target, COMPUTER, "Name")
         found = self._world.store.machine(name) if name else None
         if found is None:
             raise no_object(self._world)
         return found
 
     def _found(self, call: Call, parameter: str) -> tuple[Machine, Checkpoint]:
-        target = call.arguments.get(parameter)
-        own = place(target.keys.get("InstanceID")) if isinstance(target, Ref) else None
-        found = self._world.store.checkpoint(own.guid) if own else None
+        guid = meant(call.arguments.get(parameter), SETTINGS, "InstanceID")
+        found = self._world.store.checkpoint(guid) if guid else None
         if found is None:
             raise no_object(self._world)
         return found

@@ -32,6 +32,21 @@ def place(instance_id: object) -> Place | None:
     return found and Place(found[1].upper(), found[2].lstrip("\\").casefold())
 
 
+def meant(ref: object, class_name: str, key: str) -> str | None:
+    """The key of an instance that a reference names; None where it is none, or one to another class.
+
+    Of an instance id it is the GUID, and nothing may follow it: else it is the id of a part.
+    """
+    if not isinstance(ref, Ref) or ref.class_name.casefold() != class_name.casefold():
+        return None
+    keys = {name.casefold(): value for name, value in ref.keys.items()}
+    value = keys.get(key.casefold())
+    if key != "InstanceID":
+        return value
+    own = place(value)
+    return own.guid if own and not own.rest else None
+
+
 def machine_ref(machine: Machine) -> Ref:
     """The virtual machine."""
     return Ref(COMPUTER, {"CreationClassName": COMPUTER, "Name": machine.id})

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from hypercbt.lab.model.files import Files
 from hypercbt.lab.model.jobs import CONVERT, Jobs
-from hypercbt.lab.model.names import POINT, drive_id, place, point_ref
+from hypercbt.lab.model.names import POINT, drive_id, meant, place, point_ref
 from hypercbt.lab.model.state import Disk, Machine, ReferencePoint, split_location
 from hypercbt.lab.model.world import World, no_object
 from hypercbt.lab.wire.provider import Call, Cim, Ref, Thing
@@ -74,9 +74,8 @@ class ReferencePoints:
 
     def destroy(self, call: Call) -> dict[str, Cim]:
         """`DestroyReferencePoint`."""
-        target = call.arguments.get("AffectedReferencePoint")
-        own = place(target.keys.get("InstanceID")) if isinstance(target, Ref) else None
-        found = self._world.store.point(own.guid) if own else None
+        guid = meant(call.arguments.get("AffectedReferencePoint"), POINT, "InstanceID")
+        found = self._world.store.point(guid) if guid else None
         if found is None:
             raise no_object(self._world)
         machine, point = found

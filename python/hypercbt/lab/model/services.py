@@ -9,7 +9,7 @@ from hypercbt.lab.model.files import Files
 from hypercbt.lab.model.jobs import EXPORT, MODIFY, Jobs
 from hypercbt.lab.model.machines import Machines
 from hypercbt.lab.model.merges import Merges
-from hypercbt.lab.model.names import machine_ref, place
+from hypercbt.lab.model.names import COMPUTER, SETTINGS, machine_ref, meant, place
 from hypercbt.lab.model.state import Checkpoint, Machine
 from hypercbt.lab.model.world import (
     EXPORTING,
@@ -187,8 +187,7 @@ class Services:
 
     def export(self, call: Call) -> Answer:
         """`ExportSystemDefinition`: the configuration alone. What matters here is what it leaves behind (quirk Q20)."""
-        target = call.arguments.get("ComputerSystem")
-        name = target.keys.get("Name") if isinstance(target, Ref) else None
+        name = meant(call.arguments.get("ComputerSystem"), COMPUTER, "Name")
         machine = self._world.store.machine(name) if name else None
         if machine is None:
             raise no_object(self._world)
@@ -224,9 +223,9 @@ class Services:
         """`GetSummaryInformation`: of all, or of those that are named."""
         wanted = call.arguments.get("SettingData")
         named = {
-            own.guid
+            guid
             for ref in (wanted if isinstance(wanted, tuple) else ())
-            if isinstance(ref, Ref) and (own := place(ref.keys.get("InstanceID")))
+            if (guid := meant(ref, SETTINGS, "InstanceID"))
         }
         found = tuple(
             each

@@ -53,6 +53,7 @@ class Listener(HTTPServer):
         self._sockets: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
+        self._closing = False
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, Handler)
@@ -97,9 +98,11 @@ class Listener(HTTPServer):
             self.service.book.errors.append(error)
 
     def opened(self, connection: socket.socket) -> None:
-        """Know a connection, so that it can be broken."""
+        """Know a connection, so that it can be broken; at once where its thread comes only now, and the host is gone."""
         with self._lock:
             self._sockets.add(connection)
+            if self._closing:
+                _break(connection)
 
     def closed(self, connection: socket.socket) -> None:
         """Forget it."""
@@ -110,15 +113,21 @@ class Listener(HTTPServer):
         """Break every connection, as an idle time-out or a power cut does."""
         with self._lock:
             for connection in self._sockets:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                _break(connection)
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for the threads of connections that were dropped."""
+        """Break every connection for good, and wait for their threads."""
         with self._lock:
+            self._closing = True
             threads = list(self._threads)
+        self.drop_connections()
         for thread in threads:
             thread.join(timeout_seconds)
+
+
+def _break(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _tls_context(files: TlsFiles) -> ssl.SSLContext:

@@ -127,7 +127,6 @@ class WireServer(Closing):
         self._listener.shutdown()
         self._thread.join()
         self._listener.server_close()
-        self._listener.drop_connections()
         self._listener.join(_CLOSING_SECONDS)
         self._authority.close()
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from hypercbt.lab.wire.auth import Authority
+from hypercbt.lab.wire.listener import Listener
 from hypercbt.lab.wire.server import WireOptions, WireServer
 from lab.wire.certificates import tls
 from lab.wire.http.posting import BASIC, post, raw
@@ -39,6 +40,31 @@ def test_a_client_that_never_begins_its_handshake_holds_up_nobody(
     ):
         trusted = str(tmp_path / "host.pem")
         assert b"JobState" in winrm_get(server, transport="ntlm", ca_trust_path=trusted)
+        server.close()
+        assert serving() == []
+
+
+def test_a_connection_whose_thread_comes_late_does_not_outlive_its_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that was accepted right before the close, on a busy machine."""
+    server = WireServer(Tiny(), users={})
+    began, closes = threading.Event(), threading.Event()
+    opened, drop = Listener.opened, Listener.drop_connections
+
+    def late(listener: Listener, connection: socket.socket) -> None:
+        began.set()
+        closes.wait(10)
+        opened(listener, connection)
+
+    def closing(listener: Listener) -> None:
+        drop(listener)
+        closes.set()
+
+    monkeypatch.setattr(Listener, "opened", late)
+    monkeypatch.setattr(Listener, "drop_connections", closing)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10):
+        assert began.wait(10)
         server.close()
         assert serving() == []
 
