@@ -5,15 +5,15 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
+from hypercbt.closing import Closing
 from support import command
 
 
-class LabProcess:
+class LabProcess(Closing):
     """One of them; it is killed at the end, if it still runs."""
 
     def __init__(self, *words: str | Path) -> None:
@@ -44,15 +44,7 @@ class LabProcess:
         """Wait until it has ended, and return its exit code."""
         return self.process.wait(60)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.process.kill()
         self.process.communicate()
 
@@ -70,13 +62,8 @@ class DiskProcess(LabProcess):
             self._short.cleanup()
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, traceback)
+    def close(self) -> None:
+        super().close()
         self._short.cleanup()
 
     def io(self, *commands: str) -> None:

@@ -3,13 +3,22 @@
 import json
 import random
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hypercbt
-from hypercbt import Extents, Repository, RestorePoint, VirtualDisk, asdict, errors
+from hypercbt import (
+    Extents,
+    Repository,
+    RestorePoint,
+    VirtualDisk,
+    _native,
+    asdict,
+    errors,
+)
 from hypercbt.documents import now_microseconds, parse_list
 from hypercbt.lab import TrackedDisk
 from machines import MACHINE, Part, back_up, begin, read
@@ -312,6 +321,26 @@ def test_what_progress_raises_ends_the_disk_and_is_raised(
     assert repository.points() == []
 
 
+def audited(
+    run: _native.MachineRun,
+    disk: Path,
+    base: RestorePoint,
+    progress: Callable[[str, int, int], None],
+) -> str:
+    """Read a disk of which nothing is said to have changed, and compare all of it."""
+    with VirtualDisk.open(disk) as opened:
+        return run.backup_disk(
+            opened.native,
+            disk_name="x",
+            location="SCSI 0:0",
+            method="rct",
+            changes=Extents(),
+            base=base.id,
+            audit="full",
+            progress=progress,
+        )
+
+
 def test_a_run_that_is_in_use_refuses_another_call_and_hears_that_its_audit_is_over(
     repository: Repository, disk: Path
 ) -> None:
@@ -331,17 +360,7 @@ def test_a_run_that_is_in_use_refuses_another_call_and_hears_that_its_audit_is_o
         thread.join()
         run.stop_audit()
 
-    with VirtualDisk.open(disk) as opened:
-        document = run.backup_disk(
-            opened.native,
-            disk_name="x",
-            location="SCSI 0:0",
-            method="rct",
-            changes=Extents(),
-            base=first.id,
-            audit="full",
-            progress=progress,
-        )
+    document = audited(run, disk, first, progress)
     assert len(refused) >= 2
     read_of = json.loads(document)
     assert read_of["stats"]["audited_bytes"] == 0
@@ -361,20 +380,8 @@ def test_a_comparison_that_is_stopped_has_an_error_of_its_own(
         if phase == "audit":
             run.stop_audit()
 
-    with (
-        VirtualDisk.open(disk) as opened,
-        pytest.raises(errors.AuditUnfinishedError) as caught,
-    ):
-        run.backup_disk(
-            opened.native,
-            disk_name="x",
-            location="SCSI 0:0",
-            method="rct",
-            changes=Extents(),
-            base=first.id,
-            audit="full",
-            progress=progress,
-        )
+    with pytest.raises(errors.AuditUnfinishedError) as caught:
+        audited(run, disk, first, progress)
     assert caught.value.retryable
     run.abort()
     assert [point.id for point in repository.points()] == [first.id]

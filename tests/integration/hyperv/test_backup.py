@@ -313,35 +313,7 @@ def test_a_disk_that_was_resized_is_compared(world: Bench) -> None:
     assert point.disks[0].size == 12 * MIB
 
 
-# Tracking
-
-
-@pytest.mark.parametrize("how", ["return", "job", "fault"])
-def test_tracking_that_was_lost_means_a_comparison_that_says_why(
-    tmp_path: Path, how: Literal["return", "job", "fault"]
-) -> None:
-    with bench(tmp_path, quirks=Quirks(lost=how)) as world:
-        vm = world.add_vm()
-        world.backup()
-        overwrite(vm, 1)
-        vm.disks[0].lose_tracking(0xC03A0021)
-        point = world.backup()
-        assert world.methods(point) == ["compare"]
-        assert "change tracking was lost" in world.reason(point)
-        vm.disks[0].lose_tracking(None)
-        overwrite(vm, 2)
-        assert world.methods(world.backup(audit="off")) == ["rct"]
-
-
-@pytest.mark.parametrize("coarse", [0, 1 << 20])
-def test_ranges_that_are_reported_too_large_cost_reads_and_nothing_else(
-    tmp_path: Path, coarse: int
-) -> None:
-    with bench(tmp_path, quirks=Quirks(coarse_bytes=coarse)) as world:
-        vm = world.add_vm()
-        world.backup()
-        overwrite(vm, 1)
-        assert world.methods(world.backup(audit="off")) == ["rct"]
+# Tracking; where it is lost, coarse or left behind: quirks/test_quirks.py
 
 
 def test_a_missed_change_is_found_by_the_audit_and_the_point_is_right(
@@ -380,26 +352,3 @@ def test_after_a_power_cut_of_the_host_every_byte_is_right(tmp_path: Path) -> No
             vm = world.lab.vm("web01")
             vm.start()
             assert world.methods(world.backup(audit="off")) == ["rct"]
-
-
-@pytest.mark.parametrize("travels", [True, False])
-def test_a_machine_that_was_handed_over_is_followed(
-    tmp_path: Path, travels: bool
-) -> None:
-    quirks = Quirks(tracking_travels=travels)
-    with (
-        bench(tmp_path, quirks=quirks) as world,
-        LabHost(
-            tmp_path / "other", name="LAB2", quirks=quirks, clock=world.clock
-        ) as other,
-    ):
-        other.when_frozen(world.hold)
-        vm = world.add_vm()
-        world.backup()
-        overwrite(vm, 1)
-        world.lab.move(vm, other)
-        overwrite(vm, 2)
-        point = world.backup(lab=other, audit="off")
-        assert world.methods(point) == ["rct" if travels else "compare"]
-        overwrite(vm, 3)
-        assert world.methods(world.backup(lab=other, audit="off")) == ["rct"]

@@ -1,7 +1,7 @@
 """The failure table of hyperv-rct (a), B1 to B9: each failure until the data is read has one reaction, on a host that fails so.
 
-What is missing here has its test in test_backup.py (C1 to C3: other disks, other hosts) or, where a host cannot be made to
-fail like this, in tests/unit/hyperv/test_backup*.py.
+What is missing here has its test in test_backup.py (C1 to C3: other disks), in quirks/ (other hosts) or, where a host cannot
+be made to fail like this, in tests/unit/hyperv/test_backup*.py.
 """
 
 from datetime import UTC, datetime

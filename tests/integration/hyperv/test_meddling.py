@@ -1,6 +1,5 @@
 """Somebody else is at the machine while it is backed up: what is wrong then is no restore point, and what is theirs stays."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,6 @@ from hypercbt.errors import VmBusyError
 from hypercbt.lab import Quirks
 from hypercbt.lab.faults import Fault, Run
 from integration.hyperv.backups import MIB, Bench, bench, overwrite
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path) as made:
-        yield made
 
 
 def test_a_checkpoint_that_somebody_deletes_meanwhile_makes_no_restore_point(
