@@ -218,6 +218,18 @@ def test_the_power_is_cut_in_the_middle_of_a_request(host: LabHost) -> None:
     assert any(at <= 0 < at + length for at, length in changes)
 
 
+def test_power_that_is_gone_is_not_cut_again(
+    host: LabHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the same fault strikes the next request too, the first cut is still under way."""
+    broken: list[None] = []
+    monkeypatch.setattr(host.server, "drop_connections", lambda: broken.append(None))
+    host.power_cut()
+    host.power_cut()
+    assert len(broken) == 1
+    host.restart()
+
+
 WRITES = st.lists(
     st.tuples(st.integers(0, 63), st.integers(1, 4), st.integers(1, 255)), max_size=5
 )

@@ -293,15 +293,19 @@ class LabHost(Closing):
     def power_cut(self) -> None:
         """Cut the power: connections, jobs, and what guests have not synced are gone. `restart` brings it back.
 
-        Also from a callback of the fault plan.
+        Also from a callback of the fault plan. Where it is gone already, nothing happens.
 
         Raises:
             ValueError: The host was made without `power_cuts`.
         """
         if not self._power_cuts:
             raise ValueError("say power_cuts=True when making the host")
+        model, server = self.model, self.server
+        if model.world.dead:
+            return  # the next request of a client that has not noticed yet, struck by the same fault
         with self._switch:
-            model, server = self.model, self.server
+            if self.model is not model or self.model.world.dead:
+                return
             # Without the lock: a freeze or a merge that runs is cut in its middle.
             model.world.dead = True
             model.files.cut_power()
