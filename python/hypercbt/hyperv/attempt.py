@@ -190,17 +190,15 @@ def begin(
 
 
 def _see_nobody_else(attempt: Attempt) -> None:
-    """See that no recovery checkpoint has come since the plan.
+    """See that no recovery checkpoint stands: all that did were removed or refused before.
 
     Raises:
         VmBusyError: Somebody has made one.
     """
-    plan = attempt.plan
     for one in stale.recovery(attempt.machine.checkpoints()):
-        if one.id.lower() not in plan.checkpoints:
-            raise VmBusyError(
-                f"somebody has just made the checkpoint {one.name!r} of {plan.vm.name}"
-            )
+        raise VmBusyError(
+            f"somebody has just made the checkpoint {one.name!r} of {attempt.plan.vm.name}"
+        )
 
 
 def make_checkpoint(attempt: Attempt) -> Checkpoint:

@@ -100,10 +100,11 @@ def planned(
         HostSpaceError: A volume is too full for a checkpoint.
     """
     levels = policy.levels(vm, order.consistency)
+    # Before the disks: one that is made in between changes the files in use, and is then seen to have come.
+    checkpoints = machine.checkpoints()
     all_disks = machine.disks(vm.settings_id)
     chosen = policy.selected(all_disks, order.only, order.exclude)
     baselines = tuple(bases.read_baselines(f"vm:{machine.id}", repository))
-    checkpoints = machine.checkpoints()
     points = machine.reference_points()
     disks = _with_bases(vm, chosen, all_disks, baselines, bases.ids_of(points))
     for child in unmerged(all_disks, bool(checkpoints)):

@@ -75,9 +75,9 @@ def test_the_id_of_a_checkpoint_may_be_spelled_in_other_letters() -> None:
     assert len(scene.committed) == 1
 
 
-@pytest.mark.parametrize("comes", [True, False])
+@pytest.mark.parametrize("comes", ["create", "disks", "baselines", ""])
 def test_where_checkpoints_came_or_went_meanwhile_nobody_knows_which_file_was_active(
-    comes: bool,
+    comes: str,
 ) -> None:
     scene = Scene()
 
@@ -85,7 +85,7 @@ def test_where_checkpoints_came_or_went_meanwhile_nobody_knows_which_file_was_ac
         scene.add_checkpoint("mine", kind="user")
 
     if comes:
-        scene.on("create", come)
+        scene.on(comes, come)
     else:
         user = scene.add_checkpoint("mine", kind="user")
         scene.on("create", lambda: scene.drop(user.id))
