@@ -30,7 +30,8 @@ from hypercbt.hyperv.reference_points import ReferencePoint
 from hypercbt.hyperv.waits import until_idle, until_merged
 from hypercbt.repository import Repository
 
-RUN_ID = re.compile("[0-9a-f]{32}")
+MARK = re.compile("hypercbt (?P<repository>[0-9a-f]{32}) (?P<run>[0-9a-f]{32})")
+"""What `marker` makes."""
 
 AT_ONCE = timedelta(minutes=10)
 """How long after its lease a run makes its checkpoint, at most; and how long after its restore point a reference point
@@ -238,10 +239,10 @@ def drop_older(machine: Machine, repository: Repository) -> Removed:
 
 def is_stale(checkpoint: Checkpoint, repository: Repository) -> bool:
     """Tell whether a checkpoint bears the mark of a run of this repository that is known to be over."""
-    words = checkpoint.name.split(" ")
-    if words[:2] != ["hypercbt", repository.id] or not RUN_ID.fullmatch(words[-1]):
+    marked = MARK.fullmatch(checkpoint.name)
+    if marked is None or marked["repository"] != repository.id:
         return False
-    return repository.native.run_state(words[-1]) in ("closed", "fenced")
+    return repository.native.run_state(marked["run"]) in ("closed", "fenced")
 
 
 def refuse_foreign(
@@ -263,11 +264,11 @@ def refuse_foreign(
 
 def origin(checkpoint: Checkpoint, repository: Repository | None) -> str:
     """Return what a recovery checkpoint's name says of who made it."""
-    words = checkpoint.name.split(" ")
-    if len(words) != 3 or words[0] != "hypercbt":
+    marked = MARK.fullmatch(checkpoint.name)
+    if marked is None:
         return "not marked as hypercbt's"
-    if repository is None or words[1] != repository.id:
-        return f"of the repository {words[1]}"
+    if repository is None or marked["repository"] != repository.id:
+        return f"of the repository {marked['repository']}"
     return "of a run that this repository does not know"
 
 

@@ -30,6 +30,8 @@ from unit.hyperv.pretend import (
 )
 from unit.hyperv.test_backup_interruptions import at
 
+CLOSED_RUN = "cd" * 16
+
 
 @pytest.fixture(autouse=True)
 def minutes_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
@@ -79,10 +81,13 @@ def test_where_the_host_refuses_to_delete_a_stale_checkpoint_it_is_converted() -
         "Bareos JobId 7",
         f"hypercbt {'ab' * 16} {GONE_RUN}",
         f"hypercbt {REPOSITORY} {GONE_RUN}",
+        f"hypercbt {REPOSITORY} or not {CLOSED_RUN}",
     ],
 )
 def test_a_checkpoint_that_is_not_known_to_be_ours_is_refused(name: str) -> None:
     scene = Scene()
+    scene.add_lease(CLOSED_RUN)
+    scene.leases[CLOSED_RUN].closed = True
     scene.add_checkpoint(name)
     with pytest.raises(ForeignCheckpointError):
         run(scene)
@@ -283,13 +288,31 @@ def test_a_run_that_began_at_the_same_moment_makes_both_give_way() -> None:
     assert steps(scene) == ["begin", "abort"]
 
 
-def test_a_checkpoint_that_somebody_makes_meanwhile_is_not_worked_beside() -> None:
+@pytest.mark.parametrize("while_we", ["baselines", "begun"])
+def test_a_checkpoint_that_somebody_makes_meanwhile_is_not_worked_beside(
+    while_we: str,
+) -> None:
     scene = Scene()
 
     def other() -> None:
         scene.add_checkpoint("Bareos JobId 7")
 
-    scene.on("begun", other)
+    scene.on(while_we, other)
+    with pytest.raises(VmBusyError, match="Bareos JobId 7"):
+        run(scene)
+    assert steps(scene) == ["begin", "abort"]
+
+
+def test_a_checkpoint_that_stood_when_it_was_planned_is_not_worked_beside_either() -> (
+    None
+):
+    scene = Scene()
+
+    def other() -> None:
+        scene.add_checkpoint("Bareos JobId 7")
+
+    # Asked twice before: what stood from a dead run, and what is planned with.
+    scene.on("checkpoints", None, other)
     with pytest.raises(VmBusyError, match="Bareos JobId 7"):
         run(scene)
     assert steps(scene) == ["begin", "abort"]
