@@ -6,7 +6,6 @@ container, where it means another process or none: within a container the host's
 
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -23,8 +22,8 @@ CLOCK_SECONDS = 2.0
 MACHINES_OWN = 0xEFFFFFFC
 """The number of the process ids of a machine outside of all containers (Linux, `PROC_PID_INIT_INO`)."""
 
-_here: set[tuple[str, str]] = set()
-_lock = threading.Lock()
+_here: dict[tuple[str, str], object] = {}
+"""Who is at which machine of which repository: each holder brings an object of its own."""
 
 
 class Life(Enum):
@@ -64,11 +63,8 @@ def life_of(owner: str | None) -> Life:
         return Life.ELSEWHERE
     try:
         pid, started = int(parts[1]), float(parts[2])
-    except ValueError:
-        return Life.ELSEWHERE
-    if pid == os.getpid():
-        return Life.GONE
-    try:
+        if pid == os.getpid():
+            return Life.GONE
         process = psutil.Process(pid)
         same = abs(process.create_time() - started) <= CLOCK_SECONDS
         alive = same and process.status() != psutil.STATUS_ZOMBIE
@@ -76,6 +72,8 @@ def life_of(owner: str | None) -> Life:
         alive = False
     except psutil.AccessDenied:
         alive = True
+    except ValueError:  # no number, or none that a process has
+        return Life.ELSEWHERE
     return Life.HERE if alive else Life.GONE
 
 
@@ -86,13 +84,12 @@ def claim(repository: str, machine: str) -> Iterator[None]:
     Raises:
         VmBusyError: One is at it already.
     """
-    key = (repository, machine)
-    with _lock:
-        if key in _here:
-            raise VmBusyError(f"this process is already backing up {machine}")
-        _here.add(key)
+    key, holder = (repository, machine), object()
+    # All within the try, and one step takes it: nothing that interrupts may leave it taken for as long as this process lives.
     try:
+        if _here.setdefault(key, holder) is not holder:
+            raise VmBusyError(f"this process is already backing up {machine}")
         yield
     finally:
-        with _lock:
-            _here.discard(key)
+        if _here.get(key) is holder:
+            del _here[key]

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import psutil
 import pytest
@@ -39,7 +41,16 @@ def test_this_process_is_gone_because_it_would_hold_the_claim() -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", [None, "", "elsewhere 1 2.0", f"{HERE} x y", f"{HERE} 1", "backup.exe"]
+    "owner",
+    [
+        None,
+        "",
+        "elsewhere 1 2.0",
+        f"{HERE} x y",
+        f"{HERE} 1",
+        f"{HERE} -1 2.0",
+        "backup.exe",
+    ],
 )
 def test_who_cannot_be_judged_from_here_may_live(owner: str | None) -> None:
     assert life_of(owner) is Life.ELSEWHERE
@@ -85,6 +96,41 @@ def test_a_machine_is_claimed_once_in_a_repository() -> None:
 def _refused() -> None:
     with pytest.raises(VmBusyError), claim("r1", "vm:a"):
         pass
+
+
+def test_an_interruption_at_any_line_of_claiming_leaves_no_claim() -> None:
+    interrupted = 0
+    while not claimed_in_spite_of_an_interruption(interrupted + 1):
+        interrupted += 1
+        with claim("r1", "vm:a"):
+            pass
+    assert interrupted > 1
+
+
+def claimed_in_spite_of_an_interruption(at_line: int) -> bool:
+    """Interrupt claiming at its so manieth line; return whether it was done before."""
+    code = claim.__wrapped__.__code__  # type: ignore[attr-defined]
+    lines = 0
+
+    def interrupt(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_code is not code:
+            return None
+        lines += event == "line"
+        if lines == at_line:
+            raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with claim("r1", "vm:a"):
+            sys.settrace(before)
+            return True
+    except KeyboardInterrupt:
+        return False
+    finally:
+        sys.settrace(before)
 
 
 def test_a_claim_ends_with_an_error_too() -> None:
