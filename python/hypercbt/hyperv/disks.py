@@ -46,6 +46,7 @@ CHAIN_FILES = 128
 DISK_BYTES = 64 << 40
 """The most that a VHDX holds (MS-VHDX 1.1)."""
 
+SLOT = re.compile("[0-9]{1,4}")
 PARENT = re.compile(r'\.InstanceID="((?:[^"\\]|\\.)*)"\s*$', re.IGNORECASE | re.DOTALL)
 
 
@@ -214,7 +215,7 @@ def _placed(
     instance_id = text(settings, "InstanceID")
     controller = controllers.get(parent_id(drive) or "")
     address = optional_text(drive, "AddressOnParent") or ""
-    if controller is None or not (address.isascii() and address.isdecimal()):
+    if controller is None or not SLOT.fullmatch(address):
         raise HostReplyError(
             f"the host does not say where the disk {instance_id} hangs"
         )

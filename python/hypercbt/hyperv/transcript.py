@@ -71,8 +71,10 @@ class Recorder:
 
     def close(self) -> None:
         """Let go of the connection and the file."""
-        self._file.close()
-        self._channel.close()
+        try:
+            self._file.close()
+        finally:
+            self._channel.close()
 
     def _write(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")

@@ -249,6 +249,7 @@ def test_a_description_that_makes_no_sense_is_not_believed(answer: Answer) -> No
         ("\\D", {"AddressOnParent": "-1"}),
         ("\\D", {"AddressOnParent": "²"}),
         ("\\D", {"AddressOnParent": "٣"}),
+        ("\\D", {"AddressOnParent": "1" * 5000}),
         ("\\D", {"InstanceID": None}),
     ],
 )

@@ -1,3 +1,4 @@
+import errno
 import json
 import stat
 import sys
@@ -32,6 +33,21 @@ def recording(path: Path, *answers: Said) -> Conversation:
 
 def replaying(path: Path) -> Conversation:
     return Conversation("anywhere", Replay(path), sleep=lambda _: None)
+
+
+class FullDisk:
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+def test_a_transcript_that_cannot_be_ended_holds_no_connection(tmp_path: Path) -> None:
+    channel = ScriptedChannel([])
+    recorder = Recorder(channel, tmp_path / "transcript")
+    recorder._file.close()
+    recorder._file = FullDisk()  # type: ignore[assignment]
+    with pytest.raises(OSError, match="no space left"):
+        recorder.close()
+    assert channel.closed
 
 
 def story(session: Conversation, name: str) -> list[object]:
