@@ -90,16 +90,16 @@ def _credentials(host: str, said: HostOptions) -> "Credentials":
         )
     if said.certificate is not None:
         return Credentials(certificate=said.certificate, key=said.key)
-    return _asked_once(host, said.user)
+    return _asked_once(host, said.user, said.transport == "kerberos")
 
 
 @lru_cache
-def _asked_once(host: str, user: str | None) -> "Credentials":
+def _asked_once(host: str, user: str | None, ticket: bool) -> "Credentials":
     """Return who asks a host. Several conversations with one host ask people for a password once."""
     from hypercbt.hyperv.credentials import find_credentials
 
     ask = sys.stdin is not None and sys.stdin.isatty()
-    return find_credentials(host, user=user, ask=ask)
+    return find_credentials(host, user=user, ask=ask, ticket=ticket)
 
 
 def parse_maps(texts: tuple[str, ...]) -> dict[str, Path]:

@@ -37,7 +37,9 @@ class Credentials:
     """A PEM file with the certificate's key."""
 
 
-def find_credentials(host: str, *, user: str | None = None, ask: bool) -> Credentials:
+def find_credentials(
+    host: str, *, user: str | None = None, ask: bool, ticket: bool = False
+) -> Credentials:
     """Return the first credentials that there are for a host.
 
     In this order: the environment (`HYPERCBT_USER`, `HYPERCBT_PASSWORD`), the keyring (service `hypercbt:HOST`), the
@@ -48,9 +50,10 @@ def find_credentials(host: str, *, user: str | None = None, ask: bool) -> Creden
         host: As for `WsmanSession.open`; only its name counts, in lower case.
         user: Only this user's.
         ask: A question may be put to whoever sits there.
+        ticket: It will be Kerberos: no password is needed, so nobody is asked for one and none is missed.
 
     Raises:
-        HostAuthenticationError: A user is known, and no password.
+        HostAuthenticationError: A user is known, and no password; or the reverse.
         ValueError: `host` is no host.
     """
     name = parse_address(host).host.lower()
@@ -59,6 +62,8 @@ def find_credentials(host: str, *, user: str | None = None, ask: bool) -> Creden
     found = found or _from_netrc(name, user)
     if found:
         return found
+    if ticket:
+        return Credentials(user)
     if ask:
         user = user or _asked(f"User for {name}: ") or None
         if user:
@@ -68,6 +73,9 @@ def find_credentials(host: str, *, user: str | None = None, ask: bool) -> Creden
             f"no password of {user} for {name}: neither in {PASSWORD_VARIABLE}, nor in the keyring "
             f"(service hypercbt:{name}), nor in the netrc file"
         )
+        raise HostAuthenticationError(message)
+    if os.environ.get(PASSWORD_VARIABLE):
+        message = f"there is a password in {PASSWORD_VARIABLE}, and nobody said whose: set {USER_VARIABLE} as well"
         raise HostAuthenticationError(message)
     return Credentials()
 

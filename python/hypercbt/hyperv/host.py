@@ -146,7 +146,12 @@ class Host(Closing):
         return WsmanSession.open(
             self.name,
             credentials=self._credentials
-            or find_credentials(self.name, user=self._user, ask=self._ask),
+            or find_credentials(
+                self.name,
+                user=self._user,
+                ask=self._ask,
+                ticket=self._transport == "kerberos",
+            ),
             transport=self._transport,
             port=self._port,
             tls=self._tls,

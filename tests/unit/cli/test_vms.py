@@ -177,7 +177,10 @@ def test_mappings_are_folders() -> None:
 def test_people_are_asked_once_for_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str | None] = []
 
-    def found(host: str, *, user: str | None, ask: bool) -> credentials.Credentials:
+    def found(
+        host: str, *, user: str | None, ask: bool, ticket: bool
+    ) -> credentials.Credentials:
+        assert not ticket
         asked.append(user)
         return credentials.Credentials(user, "secret")
 
@@ -189,10 +192,19 @@ def test_people_are_asked_once_for_a_host(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked == ["ops", "other"]
 
 
+def test_with_a_ticket_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(
+        credentials, "find_credentials", lambda *_, **said: seen.append(said["ticket"])
+    )
+    open_host("ticket.example", HostOptions(transport="kerberos"))
+    assert seen == [True]
+
+
 def test_a_certificate_takes_the_place_of_a_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def found(host: str, *, user: str | None, ask: bool) -> None:
+    def found(host: str, **_: object) -> None:
         raise HostAuthenticationError("nobody")
 
     monkeypatch.setattr(credentials, "find_credentials", found)

@@ -117,6 +117,30 @@ def test_with_nothing_known_it_is_kerberos(monkeypatch: pytest.MonkeyPatch) -> N
     assert find_credentials("hv01", ask=True) == Credentials()
 
 
+def test_a_password_in_the_environment_without_a_user_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HYPERCBT_PASSWORD", "hunter2")
+
+    with pytest.raises(HostAuthenticationError, match="HYPERCBT_USER") as caught:
+        find_credentials("hv01", ask=False)
+    assert "hunter2" not in str(caught.value)
+
+    assert find_credentials("hv01", ask=False, ticket=True) == Credentials()
+    in_netrc(tmp_path, "machine hv01 login net password 3")
+    assert find_credentials("hv01", ask=False) == Credentials("net", "3")
+
+
+@pytest.mark.parametrize("user", [None, "backup@EXAMPLE.NET"])
+@pytest.mark.parametrize("ask", [True, False])
+def test_where_a_ticket_will_do_nobody_is_asked_and_no_password_missed(
+    user: str | None, ask: bool
+) -> None:
+    assert find_credentials("hv01", user=user, ask=ask, ticket=True) == Credentials(
+        user
+    )
+
+
 def test_a_machine_without_a_keyring_has_one_place_less(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -111,8 +111,8 @@ def test_nothing_is_sent_and_nobody_asked_before_the_first_question(
         seen.update(said, host=host)
         return session
 
-    def found(host: str, *, user: str | None, ask: bool) -> str:
-        return f"{user}@{host} {ask}"
+    def found(host: str, *, user: str | None, ask: bool, ticket: bool) -> str:
+        return f"{user}@{host} {ask} {ticket}"
 
     monkeypatch.setattr(wsman.WsmanSession, "open", opened)
     monkeypatch.setattr(credentials, "find_credentials", found)
@@ -123,7 +123,7 @@ def test_nothing_is_sent_and_nobody_asked_before_the_first_question(
     assert host.session is host.session is session
     assert seen == {
         "host": "hv01",
-        "credentials": "ops@hv01 False",
+        "credentials": "ops@hv01 False False",
         "transport": "ntlm",
         "port": 5986,
         "tls": None,
