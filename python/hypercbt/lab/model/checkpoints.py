@@ -66,6 +66,9 @@ class Checkpoints:
         ):
             raise RefusedError(SNAPSHOT_INVALID_PARAMETER)
         values = settings.values if isinstance(settings, Thing) else {}
+        level = values.get("ConsistencyLevel") or CRASH
+        if level not in (APPLICATION, CRASH):
+            raise RefusedError(SNAPSHOT_INVALID_PARAMETER)
         recovery = type_ == RECOVERY
         quirks = self._world.quirks
         older = any(found.kind == "Recovery" for found in machine.checkpoints)
@@ -77,11 +80,10 @@ class Checkpoints:
             if "GuestBackupType" in values and not quirks.guest_backup_type:
                 words = self._world.words
                 raise JobFailedError(f"{words['unknown_property']}: GuestBackupType")
-            level = values.get("ConsistencyLevel") or CRASH
             made = self.make(
                 machine,
                 kind="Recovery" if recovery else "Realized",
-                consistency=level if isinstance(level, int) else CRASH,
+                consistency=APPLICATION if level == APPLICATION else CRASH,
                 skip=values.get("IgnoreNonSnapshottableDisks") is True,
             )
             return [settings_ref(made)]
@@ -136,6 +138,7 @@ class Checkpoints:
         def work() -> list[Ref]:
             if checkpoint.kind != "Recovery":
                 raise JobFailedError(self._world.words["not_recovery"])
+            self._still_there(machine, checkpoint)
             point = ReferencePoint(
                 id=self._world.guid(),
                 created=moment(self._world.clock.now()),
@@ -184,7 +187,12 @@ class Checkpoints:
         self._world.store.save(machine)
 
     def remove(self, machine: Machine, checkpoint: Checkpoint) -> None:
-        """Remove a checkpoint, and merge in the background."""
+        """Remove a checkpoint; its files are merged later.
+
+        Raises:
+            JobFailedError: Somebody else has removed it by now.
+        """
+        self._still_there(machine, checkpoint)
         self._drop(machine, checkpoint)
         self._files.forget(
             machine,
@@ -208,6 +216,10 @@ class Checkpoints:
             self._merges.start(machine)
             return {"Job": None, "ReturnValue": 0}
         return self._run(call, machine, DELETING, DELETE, "delete", work)
+
+    def _still_there(self, machine: Machine, checkpoint: Checkpoint) -> None:
+        if checkpoint not in machine.checkpoints:
+            raise JobFailedError(self._world.words["no_object"])
 
     def _drop(self, machine: Machine, checkpoint: Checkpoint) -> None:
         machine.checkpoints.remove(checkpoint)

@@ -35,6 +35,7 @@ from hypercbt.lab.model.services import (
 from hypercbt.lab.model.windows import windows
 from hypercbt.lab.model.world import RefusedError, World
 from hypercbt.lab.wire.provider import CIMV2, Call, Cim, CimClass, Ref, Thing
+from hypercbt.lab.wire.refusals import Refused
 
 Listing: TypeAlias = Callable[[Mapping[str, Cim]], Iterable[Thing]]
 
@@ -172,11 +173,14 @@ class Model:
             job = self.jobs.find(selectors.get("InstanceID", ""), class_name)
             return None if job is None else self.jobs.thing(job)
         named = {name.casefold(): value.casefold() for name, value in selectors.items()}
+        found: Thing | None = None
         for thing in self._list(class_name, selectors):
             values = {name.casefold(): value for name, value in thing.values.items()}
             if all(str(values.get(name)).casefold() == named[name] for name in named):
-                return thing
-        return None
+                if found is not None:
+                    raise Refused.SELECTORS.error()  # keys that mean several mean none
+                found = thing
+        return found
 
     def _is(self, class_name: str, wanted: str) -> bool:
         names = (class_name, *CLASSES[class_name].parents)

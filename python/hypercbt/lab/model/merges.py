@@ -18,10 +18,13 @@ class Merges:
         self._files = files
 
     def start(self, machine: Machine) -> None:
-        """Begin to merge what no checkpoint needs any more. The virtual machine says so meanwhile."""
-        if not machine.merging or not any(_loose(machine)):
-            return
+        """Begin to merge what no checkpoint needs any more. The virtual machine says so meanwhile.
+
+        Whatever else is being done to it comes first, and begins the merge at its end.
+        """
         world = self._world
+        if machine.id in world.busy or not machine.merging or not any(_loose(machine)):
+            return
         world.busy[machine.id] = MERGING
         ends = world.clock.now() + timedelta(seconds=world.pace.merge_seconds)
         world.agenda.at(ends, lambda: self._end(machine))

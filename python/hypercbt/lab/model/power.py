@@ -1,7 +1,7 @@
 """Virtual machines on and off, as a client asks for it: `Msvm_ComputerSystem.RequestStateChange`."""
 
 from hypercbt.lab.model.jobs import MODIFY, Jobs
-from hypercbt.lab.model.names import machine_ref
+from hypercbt.lab.model.names import COMPUTER, machine_ref, meant
 from hypercbt.lab.model.state import OFF, PAUSED, RUNNING, SAVED
 from hypercbt.lab.model.world import (
     INVALID_PARAMETER,
@@ -18,7 +18,8 @@ _STATES = {2: RUNNING, 3: OFF, 6: SAVED, 9: PAUSED, 32768: PAUSED, 32769: SAVED}
 
 def request_state_change(world: World, jobs: Jobs, call: Call) -> dict[str, Cim]:
     """Start a job that changes the state."""
-    machine = world.store.machine(call.selectors.get("Name", ""))
+    name = meant(Ref(COMPUTER, call.selectors), COMPUTER, "Name")
+    machine = world.store.machine(name) if name else None
     if machine is None:
         raise no_object(world)
     wanted = call.arguments.get("RequestedState")

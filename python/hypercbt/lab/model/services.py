@@ -21,6 +21,7 @@ from hypercbt.lab.model.world import (
     no_object,
 )
 from hypercbt.lab.wire.provider import Call, Cim, ProviderError, Ref, Thing
+from hypercbt.lab.wire.refusals import Refused
 
 Answer: TypeAlias = Mapping[str, Cim]
 Answering: TypeAlias = Callable[[Call], Answer]
@@ -85,13 +86,15 @@ class Services:
     def check_selectors(self, call: Call) -> None:
         """Refuse a call to a service that does not say which: each does it in its own way (quirk Q13, [V*])."""
         if call.class_name not in NAMES:
+            if not call.selectors:  # as the management service says it [I]
+                raise Refused.SELECTOR_MISSING.error(call.class_name)
             return
         quirks = self._world.quirks
         required = quirks.selectors_required
         if call.class_name == POINTS:
             required = quirks.reference_point_selectors_required
         given = {name.casefold(): value for name, value in call.selectors.items()}
-        if required and "creationclassname" not in given:
+        if not given or (required and "creationclassname" not in given):
             if call.class_name == MANAGEMENT:
                 raise ProviderError(
                     "s:Receiver",
@@ -149,8 +152,7 @@ class Services:
         machine, _ = self._owner(settings.values.get("InstanceID"))
         machine.merging = settings.values.get("EnabledState") == 1
         self._world.store.save(machine)
-        if machine.id not in self._world.busy:
-            self._merges.start(machine)
+        self._merges.start(machine)
         return {"Job": None, "ReturnValue": 0}
 
     def merge_settings(self, equal: Mapping[str, Cim]) -> Iterator[Thing]:
@@ -208,6 +210,7 @@ class Services:
 
         def over() -> None:
             self._world.busy.pop(machine.id, None)
+            self._merges.start(machine)
 
         self._world.busy[machine.id] = EXPORTING
         return self._jobs.start(

@@ -124,9 +124,6 @@ class Dispatcher:
         place, _, name = request.action.rpartition("/")
         if name not in known.methods or place.lower() != request.resource_uri.lower():
             raise Refused.NO_METHOD.error(name)
-        if known.keys and not request.selectors:
-            # Q13 [V*] for the management service; that the others say the same is [I].
-            raise Refused.SELECTOR_MISSING.error(known.name)
         _check_selectors(request, known)
         body = request.body
         if body is None or local_name(body.tag) != f"{name}_INPUT":

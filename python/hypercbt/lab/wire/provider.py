@@ -99,7 +99,7 @@ class Call:
 
     class_name: str
     selectors: Mapping[str, str]
-    """As sent: maybe only some of the keys."""
+    """As sent: maybe only some of the keys, or none."""
     method: str
     arguments: Mapping[str, Cim]
     """Decoded by the class: numbers are `int`, references `Ref`, embedded instances `Thing`."""
