@@ -27,8 +27,17 @@ class Address:
     @property
     def url(self) -> str:
         """The endpoint."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{_PATH}"
+        return f"{'https' if self.tls else 'http'}://{self._named}:{self.port}{_PATH}"
+
+    @property
+    def plain_text(self) -> str:
+        """What people write who mean the same host over plain HTTP."""
+        port = "" if self.port in (HTTP_PORT, HTTPS_PORT) else f":{self.port}"
+        return f"http://{self._named}{port}"
+
+    @property
+    def _named(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def parse_address(

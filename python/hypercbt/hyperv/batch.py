@@ -14,7 +14,7 @@ from threading import Condition, Event
 
 from hypercbt.errors import HypercbtError, VmNotFoundError
 from hypercbt.hyperv.backup import Done
-from hypercbt.hyperv.machines import VirtualMachine
+from hypercbt.hyperv.machines import WHERE_TO_LOOK, VirtualMachine
 from hypercbt.hyperv.order import Order
 from hypercbt.models import BackupStats, asdict
 
@@ -111,7 +111,9 @@ def chosen(
         if is_pattern(pattern):
             fitting = [vm for vm in fitting if "replica" not in vm.replication]
         if not fitting:
-            raise VmNotFoundError(f"there is no virtual machine {pattern!r}")
+            raise VmNotFoundError(
+                f"there is no virtual machine {pattern!r}; {WHERE_TO_LOOK}"
+            )
         found |= {vm.id: vm for vm in fitting}
     return list(found.values())
 

@@ -27,6 +27,9 @@ from hypercbt.hyperv.values import Instance, Reference
 
 COMPUTER_SYSTEM = "Msvm_ComputerSystem"
 SETTINGS = "Msvm_VirtualSystemSettingData"
+WHERE_TO_LOOK = (
+    "in a cluster, ask the node that it runs on (hypercbt vms HOST lists them)"
+)
 MERGE_SETTINGS = "Msvm_DiskMergeSettingData"
 SUSPENDED = 0
 """`EnabledState` of these: merging waits until `ModifyDiskMergeSettings` switches it on again."""
@@ -191,7 +194,9 @@ def _system(session: Session, name_or_id: str) -> Instance:
     exact = [one for one in named if one.properties.get("ElementName") == name_or_id]
     found = exact or named
     if not found:
-        raise VmNotFoundError(f"{session.host} has no virtual machine {name_or_id!r}")
+        raise VmNotFoundError(
+            f"{session.host} has no virtual machine {name_or_id!r}; {WHERE_TO_LOOK}"
+        )
     if len(found) > 1:
         ids = ", ".join(sorted(required_guid(one, "Name") for one in found))
         raise AmbiguousVmError(

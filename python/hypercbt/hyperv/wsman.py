@@ -310,6 +310,8 @@ class _WinrmChannel:
             raise HostReplyError(message) from error
         if broken:
             message = f"{host} does not answer at {self._address.url}: {why}"
+            if self._address.tls:  # many hosts have no listener for it
+                message += f"; if it speaks plain HTTP only, write {self._address.plain_text} (messages are sealed)"
             raise HostUnreachableError(message) from error
         if isinstance(
             error, AttributeError | KeyError

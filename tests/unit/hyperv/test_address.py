@@ -68,3 +68,19 @@ def test_a_password_in_a_host_is_refused_and_not_repeated() -> None:
         parse_address("http://admin:secret@hv01")
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("hv01", "http://hv01"),
+        ("https://hv01:5986", "http://hv01"),
+        ("hv01:8443", "http://hv01:8443"),
+        ("[::1]", "http://[::1]"),
+    ],
+)
+def test_the_same_host_over_plain_http_has_a_text_of_its_own(
+    text: str, plain: str
+) -> None:
+    assert parse_address(text).plain_text == plain
+    assert not parse_address(plain).tls

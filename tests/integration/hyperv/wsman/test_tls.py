@@ -132,6 +132,9 @@ def test_http_where_tls_is_spoken_and_the_reverse_are_unreachable(
             ):
                 change(session)
             assert not isinstance(caught.value, LostReplyError)
+            # Hosts speak plain HTTP from the start, and we ask over TLS unless told otherwise.
+            plain = f"write http://127.0.0.1:{server.port}" in str(caught.value)
+            assert plain == url.startswith("https")
 
 
 def test_proxies_certificates_and_netrc_of_the_environment_do_not_leak_in(
