@@ -24,6 +24,8 @@ _KEY = re.compile(
     r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^,"]+))(?:,|$)', re.DOTALL | re.ASCII
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_DEPTH = 4
+"""How deep references may be keys of references. Each level doubles the backslashes of those within."""
 
 
 def class_uri(class_name: str, namespace: str) -> str:
@@ -51,12 +53,15 @@ def encode(reference: Reference) -> str:
     )
 
 
-def decode(element: Element) -> Reference:
+def decode(element: Element, *, depth: int = _DEPTH) -> Reference:
     """Return the reference that an element holds, directly, in a wrapper, or as a path.
 
     Raises:
-        HostReplyError: It holds none.
+        HostReplyError: It holds none, or references in references in references.
     """
+    if depth == 0:
+        message = "the host's answer has references in references in references"
+        raise HostReplyError(message)
     wrapper = child(element, "EndpointReference")
     parameters = child(element if wrapper is None else wrapper, "ReferenceParameters")
     if parameters is None:
@@ -75,7 +80,7 @@ def decode(element: Element) -> Reference:
             selectors[name] = (
                 (selector.text or "")
                 if inner is None
-                else format_path(decode(selector))
+                else format_path(decode(selector, depth=depth - 1))
             )
     return Reference(class_name, selectors, namespace)
 

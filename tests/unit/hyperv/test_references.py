@@ -1,3 +1,5 @@
+from xml.etree.ElementTree import Element
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,23 @@ def test_backslashes_are_doubled_in_the_path_of_a_parent_and_single_in_its_keys(
         "Msvm_ResourceAllocationSettingData", {"InstanceID": r"Microsoft:4FE3\83F8\0"}
     )
     assert references.format_path(found, host="HV01") == path
+
+
+@pytest.mark.parametrize("deep", [5, 5000])
+def test_references_are_keys_of_references_only_so_deep(deep: int) -> None:
+    """Each level doubles the backslashes of its path: forty would be a tebibyte."""
+    one = '<ReferenceParameters><ResourceURI>{}</ResourceURI><SelectorSet><Selector Name="K">'
+    uri = references.class_uri("C", VIRTUALIZATION)
+    begin = one.format(uri) + "<EndpointReference>"
+    end = "</EndpointReference></Selector></SelectorSet></ReferenceParameters>"
+    inner = f"{one.format(uri)}x</Selector></SelectorSet></ReferenceParameters>"
+
+    def nested(levels: int) -> Element:
+        return parse(f"<R>{begin * levels}{inner}{end * levels}</R>")
+
+    assert references.decode(nested(1)).selectors == {"K": 'C.K="x"'}
+    with pytest.raises(HostReplyError, match="references in references"):
+        references.decode(nested(deep))
 
 
 def test_a_path_may_have_several_keys_numbers_and_quotes() -> None:
