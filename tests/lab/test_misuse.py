@@ -1,7 +1,11 @@
 """A lab host that cannot be had as it is wanted: it says why, and leaves nothing behind."""
 
+import subprocess
+import sys
 import tempfile
 import threading
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,14 +13,17 @@ import pytest
 from hypercbt.errors import AddressInUseError, DiskInUseError, HypercbtError
 from hypercbt.lab import (
     LabHost,
+    ManualClock,
     NewDisk,
     Quirks,
     TlsFiles,
     TrackedDisk,
 )
+from hypercbt.lab.faults import Fault, Run
 from hypercbt.lab.model.services import MANAGEMENT
 from hypercbt.lab.wire.provider import Thing
 from lab.model.calling import Host, piece, system
+from lab.wire.http.posting import post
 
 
 def open_files() -> set[Path]:
@@ -273,3 +280,71 @@ def test_two_hosts_that_share_a_folder_give_two_machines_of_one_name_two(
     ):
         first, second = one.add_vm("web01"), two.add_vm("web01")
         assert first.disks[0].path != second.disks[0].path
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    """In a process of its own, where the package that only the extra brings is hidden."""
+    code = (
+        "import sys; sys.modules['spnego'] = None\n"
+        "from hypercbt.lab import TrackedDisk, Quirks\n"
+        "from hypercbt.lab import LabHost\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: hypercbt.lab.LabHost needs spnego")
+    assert last.endswith("pip install 'hypercbt[lab]'")
+
+
+class BrokenError(Exception):
+    """The simulation is broken."""
+
+
+def broken() -> None:
+    raise BrokenError
+
+
+def test_what_the_simulation_does_wrong_is_not_taken_for_a_clients_mistake(
+    tmp_path: Path,
+) -> None:
+    host = LabHost(tmp_path, clock=ManualClock(), power_cuts=True)
+    host.options = replace(host.options, allow_unencrypted=True)
+    host.restart()
+    host.faults.add(Fault("*", Run(broken)))
+    headers = {"Authorization": "Basic bGFiOmxhYg=="}
+    assert post(host.server, headers=headers)[0] == 500
+    host.power_cut()
+    host.restart()
+    assert [type(error) for error in host.errors] == [BrokenError]
+    with pytest.raises(BrokenError), host:
+        pass
+    with pytest.raises(WantedError), host:
+        raise WantedError
+
+
+def test_time_goes_on_where_something_that_was_due_has_failed(tmp_path: Path) -> None:
+    happened = threading.Event()
+    host = LabHost(tmp_path)
+    with host.model.world.lock:
+        now = host.clock.now()
+        host.model.world.agenda.at(now, broken)
+        host.model.world.agenda.at(now + timedelta(milliseconds=1), happened.set)
+    assert happened.wait(60)
+    with pytest.raises(BrokenError), host:
+        pass
+
+
+def test_a_guest_ends_with_its_disk(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01", disks=[8 << 20])
+        with vm.guest(pause_seconds=0) as guest:
+            guest.wait(1)
+            vm.detach("SCSI 0:0")
+            guest.wait(1_000_000)
+        assert isinstance(guest.error, LookupError)

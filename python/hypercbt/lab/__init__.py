@@ -52,9 +52,19 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the rest when somebody wants it."""
+    """Import the rest when somebody wants it.
+
+    Raises:
+        ModuleNotFoundError: The extra is not installed.
+    """
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_LATER[name]), name)
+    try:
+        return getattr(import_module(_LATER[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "hypercbt":
+            raise
+        said = f"hypercbt.lab.{name} needs {error.name}: pip install 'hypercbt[lab]'"
+        raise ModuleNotFoundError(said, name=error.name) from error

@@ -19,7 +19,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
-from hypercbt.closing import Closing
 from hypercbt.lab.faults import FaultPlan
 from hypercbt.lab.model.clock import Clock, SystemClock
 from hypercbt.lab.model.host import Model
@@ -36,6 +35,7 @@ from hypercbt.lab.model.store import Store
 from hypercbt.lab.model.texts import texts
 from hypercbt.lab.model.world import World
 from hypercbt.lab.new_disk import NewDisk, as_new, new_location
+from hypercbt.lab.simulation import Simulation
 from hypercbt.lab.ticker import Ticker
 from hypercbt.lab.vm import LabVm
 from hypercbt.lab.wire.server import TlsFiles, WireOptions, WireServer
@@ -43,7 +43,7 @@ from hypercbt.lab.wire.server import TlsFiles, WireOptions, WireServer
 DRIVE = "C:\\VMs"
 
 
-class LabHost(Closing):
+class LabHost(Simulation):
     """A simulated Hyper-V host, from its making until it is closed. What it holds is in its folder, and comes back.
 
     Args:
@@ -105,6 +105,7 @@ class LabHost(Closing):
         self._folders = Folders(PureWindowsPath(drive), storage)
         self._tls, self._auth, self._spn_host = tls, auth, spn_host
         self._random = random.Random(seed)
+        self._errors: list[Exception] = []
         self._stopping: threading.Thread | None = None
         self._switch = threading.Lock()
         """Who cuts the power holds it to the end: its client knows earlier, and may want the host back at once."""
@@ -140,7 +141,9 @@ class LabHost(Closing):
             model.close()
             raise
         self.model, self.server, self._port = model, server, server.port
-        self._ticker = Ticker(model) if isinstance(self.clock, SystemClock) else None
+        self._ticker = None
+        if isinstance(self.clock, SystemClock):
+            self._ticker = Ticker(model, self._errors.append)
 
     @property
     def host(self) -> str:
@@ -158,8 +161,14 @@ class LabHost(Closing):
         return {str(self._folders.host): self._folders.local}
 
     @property
+    def errors(self) -> tuple[Exception, ...]:
+        """What the simulation raised and should not have, of all its starts. What a power cut interrupts is none."""
+        own = () if self.model.world.dead else self.server.errors
+        return (*self._errors, *own)
+
+    @property
     def counts(self) -> Counter[str]:
-        """How often each request came."""
+        """How often each request came since the host was started, or started again."""
         return self.server.counts
 
     @property
@@ -307,6 +316,7 @@ class LabHost(Closing):
             if self.model is not model or self.model.world.dead:
                 return
             # Without the lock: a freeze or a merge that runs is cut in its middle.
+            self._errors += server.errors
             model.world.dead = True
             model.files.cut_power()
             if self._ticker is not None:
@@ -338,6 +348,7 @@ class LabHost(Closing):
                 self._stopping = None
             self.server.close()
             if not self.model.world.dead:
+                self._errors += self.server.errors
                 self.model.close()
 
     def _frozen(self, machine: Machine, checkpoint: Checkpoint) -> None:

@@ -1,6 +1,7 @@
 """Lets things happen on a lab host when their time has come, also where nobody asks."""
 
 import threading
+from collections.abc import Callable
 
 from hypercbt.lab.model.host import Model
 
@@ -10,10 +11,12 @@ class Ticker:
 
     Args:
         model: The host; its clock is this machine's.
+        failed: Is told what went wrong with something that was due; what is due next comes all the same.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, failed: Callable[[Exception], object]) -> None:
         self._model = model
+        self._failed = failed
         self._wake = threading.Event()
         self._stopped = False
         model.world.agenda.changed = self._wake.set
@@ -37,8 +40,7 @@ class Ticker:
             if not self._wake.wait(seconds) and not self._stopped:
                 try:
                     self._model.settle()
-                except Exception:
-                    if (
-                        not self._model.world.dead
-                    ):  # else the power was cut in the middle of it
-                        raise
+                except Exception as error:
+                    # Else the power was cut in the middle of it.
+                    if not self._model.world.dead:
+                        self._failed(error)

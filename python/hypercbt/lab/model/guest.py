@@ -42,7 +42,7 @@ class Guest(Closing):
         self._more = threading.Condition()
         self._written = 0
         self.error: Exception | None = None
-        """What ended it before its time, such as a power cut."""
+        """What ended it before its time, such as a power cut, or a disk that was detached."""
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -75,7 +75,7 @@ class Guest(Closing):
         try:
             while not self._stop.wait(self._pause):
                 self._one()
-        except (HypercbtError, OSError, ValueError) as error:
+        except (HypercbtError, OSError, ValueError, LookupError) as error:
             with self._more:
                 self.error = error
                 self._more.notify_all()

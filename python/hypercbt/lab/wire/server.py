@@ -12,11 +12,10 @@ import errno
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
-from types import TracebackType
 
-from hypercbt.closing import Closing
 from hypercbt.errors import AddressInUseError
 from hypercbt.lab.faults import FaultPlan
+from hypercbt.lab.simulation import Simulation
 from hypercbt.lab.wire.auth import Authority
 from hypercbt.lab.wire.listener import Listener
 from hypercbt.lab.wire.options import TlsFiles, WireOptions
@@ -28,7 +27,7 @@ __all__ = ["TlsFiles", "WireOptions", "WireServer"]
 _CLOSING_SECONDS = 10.0
 
 
-class WireServer(Closing):
+class WireServer(Simulation):
     """Serves a provider over WS-Management, from its making until it is closed.
 
     Args:
@@ -111,7 +110,7 @@ class WireServer(Closing):
 
     @property
     def errors(self) -> tuple[Exception, ...]:
-        """What the provider or a callback raised and should not have. Leaving a `with` block raises the first."""
+        """What the provider or a callback raised and should not have."""
         return tuple(self._service.book.errors)
 
     def drop_connections(self) -> None:
@@ -129,13 +128,3 @@ class WireServer(Closing):
         self._listener.server_close()
         self._listener.join(_CLOSING_SECONDS)
         self._authority.close()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, traceback)
-        if kind is None and self.errors:
-            raise self.errors[0]
