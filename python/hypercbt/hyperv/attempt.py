@@ -71,7 +71,8 @@ class Attempt:
             checkpoints=self.plan.checkpoints,
             reference_points=self.plan.reference_points | recorded(self.plan.baselines),
             began=None,
-            committed=self.committed(),
+            # A commit of which nobody knows has not come back, and nothing is converted before.
+            committed=self.point is not None,
             sealed=self.sealed,
             own=self.checkpoint.id if self.checkpoint else None,
             own_point=self.reference_point,

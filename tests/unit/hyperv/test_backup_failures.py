@@ -86,6 +86,20 @@ def test_a_run_that_was_fenced_leaves_nothing() -> None:
     assert scene.clean
 
 
+def test_a_repository_that_goes_away_at_the_commit_leaves_no_checkpoint() -> None:
+    """Whether there is a restore point nobody can tell; that nothing was converted is known all the same."""
+    scene = Scene()
+    gone = [RepositoryUnavailableError("no route")] * 9
+    scene.on("commit", *gone)
+    scene.on("run-state", *gone)
+    scene.on("abort", *gone)
+    with pytest.raises(RepositoryUnavailableError) as raised:
+        run(scene)
+    assert scene.clean
+    assert "could not be ended in the repository" in raised.value.__notes__[0]
+    assert len(scene.open_leases) == 1
+
+
 # B10, B11: after the commit
 
 

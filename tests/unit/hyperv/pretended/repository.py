@@ -141,6 +141,7 @@ class PretendRepository:
         )
 
     def run_state(self, run: str) -> str:
+        self._scene.happen(f"run-state {run}")
         lease = self._scene.leases.get(run)
         if lease is None:
             return "unknown"
