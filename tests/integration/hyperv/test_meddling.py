@@ -66,6 +66,7 @@ def test_a_user_checkpoint_that_comes_between_leaves_no_base_to_build_upon(
     overwrite(vm, 1)
     done = world.try_backup(consistency="crash")
     world.compare(done.point)
+    assert "which file of the frozen disk was in use" in done.point.stats.findings[0]
     assert len(vm.checkpoints) == 1
     overwrite(vm, 2)
     vm.revert()
