@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hypercbt.lab import NewDisk, Quirks
+from hypercbt.lab import NewDisk, Quirks, TrackedDisk
 from hypercbt.lab.model.classes import CLASSES
 from hypercbt.lab.model.services import IMAGES, MANAGEMENT, NAMES, POINTS, SNAPSHOTS
 from hypercbt.lab.wire.provider import Call, ProviderError, Ref
@@ -310,3 +310,27 @@ def test_every_method_that_is_declared_does_something(tmp_path: Path) -> None:
                 with suppress(ProviderError):  # a method that is missing is a KeyError
                     answer = host.model.invoke(call)
                     assert answer["ReturnValue"] is not None
+
+
+@pytest.mark.parametrize(("fixed", "kind"), [(True, 2), (False, 3)])
+def test_a_disk_to_begin_with_is_shown_as_it_is(
+    tmp_path: Path, fixed: bool, kind: int
+) -> None:
+    source = tmp_path / "source.vhdx"
+    TrackedDisk.create(
+        source,
+        8 << 20,
+        fixed=fixed,
+        block_size=1 << 20,
+        logical_sector_size=4096,
+    ).close()
+    with Host(tmp_path / "lab") as host:
+        vm = host.add_vm("web01", disks=[source, 8 << 20])
+        host.restart()
+        shown, plain = (host.setting_data(disk.path) for disk in vm.disks)
+        named = ("Type", "MaxInternalSize", "BlockSize", "LogicalSectorSize")
+        assert [shown[name] for name in named] == [kind, 8 << 20, 1 << 20, 4096]
+        assert [plain[name] for name in named] == [3, 8 << 20, 2 << 20, 512]
+        (frozen, _) = host.files(host.snapshot(vm))
+        assert host.setting_data(frozen)["Type"] == kind
+        assert host.setting_data(vm.disks[0].path)["Type"] == 4

@@ -1,5 +1,6 @@
 """The files of virtual machines: tracked disks, their checkpoints, and configuration."""
 
+import json
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -87,8 +88,7 @@ class Files:
             elif not path.exists():
                 TrackedDisk.create(path, disk.size).close()
             if disk.kind == "vhdx":
-                with _native_open(path) as found:
-                    disk.disk_id, disk.size = (found.disk_id or "").upper(), found.size
+                _describe(path, disk)
             disk.made = True
         self._world.store.save(machine)
 
@@ -274,6 +274,17 @@ def _frozen(machine: Machine, disk: Disk, file: str) -> FrozenDisk | None:
         if frozen.location == disk.location and wanted in map(key, names):
             return frozen
     return None
+
+
+def _describe(path: Path, disk: Disk) -> None:
+    """Note what a VHDX file says of itself: one to begin with may be of any kind."""
+    with _native_open(path) as found:
+        base = json.loads(found.layers())[0]
+        disk.disk_id, disk.size = (found.disk_id or "").upper(), found.size
+        disk.fixed = base["kind"] == "fixed"
+        disk.block_bytes = found.block_bytes or 0
+        disk.logical_sector_bytes = found.logical_sector_bytes
+        disk.physical_sector_bytes = found.physical_sector_bytes
 
 
 @contextmanager

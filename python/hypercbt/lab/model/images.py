@@ -101,7 +101,7 @@ class Images:
         self.files.make(machine)  # a file gives its disk the id
         path = str(call.arguments["Path"])
         parent = _parent(machine, disk, path)
-        kind = _FIXED if disk.kind == "vhd" and parent is None else _DYNAMIC
+        kind = _FIXED if disk.fixed or disk.kind == "vhd" else _DYNAMIC
         data: dict[str, Cim] = {
             "InstanceID": "",
             "ElementName": path.rpartition("\\")[2],
@@ -112,9 +112,11 @@ class Images:
             "ParentIdentifier": parent and disk.disk_id.lower(),
             "ParentTimestamp": None,
             "MaxInternalSize": disk.size,
-            "BlockSize": 2 << 20 if disk.kind == "vhdx" else 0,
-            "LogicalSectorSize": 512,
-            "PhysicalSectorSize": 4096 if disk.kind == "vhdx" else 512,
+            "BlockSize": disk.block_bytes if disk.kind == "vhdx" else 0,
+            "LogicalSectorSize": disk.logical_sector_bytes,
+            "PhysicalSectorSize": disk.physical_sector_bytes
+            if disk.kind == "vhdx"
+            else 512,
             # Of the disk, not of the file: it stays as checkpoints come and go [V].
             "VirtualDiskId": self.world.spelled(disk.disk_id),
         }
@@ -123,7 +125,7 @@ class Images:
 
     def state(self, call: Call) -> dict[str, Cim]:
         """`GetVirtualHardDiskState`."""
-        machine, _ = self._disk(call)
+        machine, disk = self._disk(call)
         self.files.make(machine)
         path = self.files.local(str(call.arguments["Path"]))
         if not path.exists():
@@ -136,7 +138,7 @@ class Images:
                 "Alignment": 0,
                 "MinInternalSize": 0,
                 "FragmentationPercentage": 0,
-                "PhysicalSectorSize": 4096,
+                "PhysicalSectorSize": disk.physical_sector_bytes,
                 "Timestamp": None,
             },
         )

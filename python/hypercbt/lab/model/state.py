@@ -30,6 +30,10 @@ class Disk:
     made: bool = False
     """Whether its file was made. Those of a thousand idle machines need not be."""
     tracked: bool = True
+    fixed: bool = False
+    block_bytes: int = 2 << 20
+    logical_sector_bytes: int = 512
+    physical_sector_bytes: int = 4096
 
     @property
     def location(self) -> str:
