@@ -22,7 +22,7 @@ def test_the_python_of_the_document_runs(tmp_path: Path, code: str) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

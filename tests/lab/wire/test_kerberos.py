@@ -58,22 +58,49 @@ def free_port() -> int:
         return port
 
 
+def start_kdc(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a KDC at a port that is free: it cannot be told to look for one itself, and others may be quicker."""
+    program = shutil.which("krb5kdc", path=PLACES)
+    assert program
+    while True:
+        port = free_port()
+        for name in ("krb5.conf", "kdc.conf"):
+            text = (folder / f"{name}.in").read_text()
+            (folder / name).write_text(text.replace("PORT", str(port)))
+        kdc = subprocess.Popen(
+            [program, "-n", "-P", str(folder / "pid")],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert kdc.stderr is not None
+        # It says on its log that it listens from now on; the log ends where it died.
+        said = []
+        for line in kdc.stderr:
+            said.append(line)
+            if b"commencing operation" in line:
+                return kdc
+        kdc.communicate()
+        assert any(b"in use" in line for line in said), said
+
+
 @pytest.fixture
 def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Realm]:
     """A KDC with the user `lab` and the service `HTTP/localhost`, and a ticket for the user."""
-    port = free_port()
-    (tmp_path / "krb5.conf").write_text(
+    (tmp_path / "krb5.conf.in").write_text(
         "[libdefaults]\n default_realm = TEST.LOCAL\n dns_canonicalize_hostname = false\n rdns = false\n"
         " dns_lookup_kdc = false\n dns_lookup_realm = false\n udp_preference_limit = 1\n"
-        f"[realms]\n TEST.LOCAL = {{\n  kdc = 127.0.0.1:{port}\n }}\n"
+        "[realms]\n TEST.LOCAL = {\n  kdc = 127.0.0.1:PORT\n }\n"
         "[domain_realm]\n localhost = TEST.LOCAL\n"
     )
-    (tmp_path / "kdc.conf").write_text(
-        f"[kdcdefaults]\n kdc_listen = 127.0.0.1:{port}\n kdc_tcp_listen = 127.0.0.1:{port}\n"
+    (tmp_path / "kdc.conf.in").write_text(
+        "[kdcdefaults]\n kdc_listen = 127.0.0.1:PORT\n kdc_tcp_listen = 127.0.0.1:PORT\n"
         f"[realms]\n TEST.LOCAL = {{\n  database_name = {tmp_path}/principal\n"
         f"  key_stash_file = {tmp_path}/stash\n  acl_file = {tmp_path}/acl\n }}\n"
-        f"[logging]\n kdc = STDERR\n"
+        "[logging]\n kdc = STDERR\n"
     )
+    for name in ("krb5.conf", "kdc.conf"):
+        (tmp_path / name).write_text((tmp_path / f"{name}.in").read_text())
     chosen = {
         "KRB5_CONFIG": str(tmp_path / "krb5.conf"),
         "KRB5_KDC_PROFILE": str(tmp_path / "kdc.conf"),
@@ -91,19 +118,8 @@ def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Realm]:
         f"ktadd -k {tmp_path}/http.keytab HTTP/localhost",
     ):
         made.run("kadmin.local", "-q", command)
-    program = shutil.which("krb5kdc", path=PLACES)
-    assert program
-    kdc = subprocess.Popen(
-        [program, "-n", "-P", str(tmp_path / "pid")],
-        env=made.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    kdc = start_kdc(tmp_path, made.environment)
     try:
-        assert kdc.stderr is not None
-        # It says on its log that it listens from now on; the log ends where it died.
-        lines = iter(kdc.stderr.readline, b"")
-        assert any(b"commencing operation" in line for line in lines)
         made.run("kinit", "lab", typed="geheim\n")
         yield made
     finally:

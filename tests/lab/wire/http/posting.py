@@ -18,7 +18,7 @@ def post(
     path: str = "/wsman",
     method: str = "POST",
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -29,7 +29,7 @@ def post(
 
 def raw(server: WireServer, data: bytes) -> bytes:
     """Send bytes and read until the other side closes."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(data)
         answer = b""
         while part := connection.recv(65536):

@@ -117,7 +117,7 @@ def test_a_body_of_no_size_or_too_great_a_size_is_not_read(
 
 def test_a_body_that_breaks_off_is_not_answered(in_clear: WireServer) -> None:
     with socket.create_connection(
-        ("127.0.0.1", in_clear.port), timeout=10
+        ("127.0.0.1", in_clear.port), timeout=60
     ) as connection:
         connection.sendall(b"POST /wsman HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc")
         connection.shutdown(socket.SHUT_WR)
@@ -128,17 +128,21 @@ def test_a_connection_too_many_is_closed() -> None:
     options = WireOptions(max_connections=1)
     with (
         WireServer(Tiny(), users={}, options=options) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=10) as first,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as first,
     ):
         first.sendall(b"POST /wsman HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
         assert first.recv(1000).startswith(b"HTTP/1.1 401")
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as second:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as second:
             assert second.recv(1000) == b""
 
 
 def test_a_silent_connection_is_dropped() -> None:
     options = WireOptions(connection_timeout_seconds=0.05)
-    with WireServer(Tiny(), users={}, options=options) as server:
+    with (
+        WireServer(Tiny(), users={}, options=options) as server,
+        # Half a request. Where this thread is so slow that it comes too late, the host resets the connection.
+        contextlib.suppress(ConnectionError),
+    ):
         assert raw(server, b"POST /wsman HTTP/1.1\r\n") == b""
 
 
@@ -198,8 +202,8 @@ def test_a_delayed_answer_does_not_outlive_its_host() -> None:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    assert tiny.arrived.wait(10)
+    assert tiny.arrived.wait(60)
     server.close()
     assert serving() == []
-    assert ended.wait(10)
+    assert ended.wait(60)
     thread.join()

@@ -20,7 +20,7 @@ class Conversation:
 
     def __init__(self, server: WireServer) -> None:
         self._connection = http.client.HTTPConnection(
-            "127.0.0.1", server.port, timeout=10
+            "127.0.0.1", server.port, timeout=60
         )
 
     def send(self, body: bytes, headers: dict[str, str]) -> tuple[int, str, bytes]:
