@@ -100,14 +100,6 @@ class Conversation(Closing):
         """The host as it was asked for."""
         return self._host
 
-    def identify(self) -> Mapping[str, str]:
-        """Return what the service says of itself: `ProductVendor`, `ProductVersion` and so on."""
-        body = self._believe(
-            self._ask(self._envelopes.identify, repeatable=True), "Identify"
-        )
-        answer = first(body, "IdentifyResponse", "Identify")
-        return {entry.tag.rpartition("}")[2]: text_of(entry) for entry in answer}
-
     def get(self, reference: Reference) -> Instance | None:
         """Return the instance, or None if there is none (any more)."""
         what = f"Get {reference.class_name}"

@@ -16,7 +16,6 @@ from hypercbt.hyperv.markup import (
     ANONYMOUS,
     CIM,
     ENUMERATION,
-    IDENTITY,
     MICROSOFT,
     SCHEMA_INSTANCE,
     SOAP,
@@ -61,13 +60,6 @@ class Envelopes:
     url: str
     timeout_seconds: float
     """How long the host may take for one of them."""
-
-    def identify(self) -> Request:
-        """Ask who answers; no header but the envelope's own (DSP0226, 11)."""
-        message_id = ""
-        body = f'<i:Identify xmlns:i="{IDENTITY}"/>'
-        text = f'<s:Envelope xmlns:s="{SOAP}"><s:Header/><s:Body>{body}</s:Body></s:Envelope>'
-        return Request(text, message_id, "Identify")
 
     def get(self, reference: Reference) -> Request:
         """Ask for one instance."""
@@ -188,7 +180,7 @@ def body_of(request: Request, answer: str | bytes) -> Element:
     # A fault about a request that the host could not even read may name none (WS-Addressing, 3.4).
     nameless = answers is None and child(body, "Fault") is not None
     same = text_of(answers).lower() == request.message_id
-    if request.message_id and not same and not nameless:
+    if not same and not nameless:
         message = f"the host answered something else than {request.what}"
         raise HostReplyError(message)
     return body

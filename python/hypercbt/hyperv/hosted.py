@@ -63,7 +63,7 @@ class HostedMachine:
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """See `Machine`."""
-        return tuple(checkpoints.list_checkpoints(self._session, self._id))
+        return checkpoints.list_checkpoints(self._session, self._id)
 
     def create_checkpoint(
         self, vm: VirtualMachine, level: Level, before: Collection[str]
@@ -91,7 +91,7 @@ class HostedMachine:
 
     def reference_points(self) -> tuple[ReferencePoint, ...]:
         """See `Machine`."""
-        return tuple(reference_points.list_reference_points(self._session, self._id))
+        return reference_points.list_reference_points(self._session, self._id)
 
     def destroy_reference_point(self, point: ReferencePoint) -> None:
         """See `Machine`."""
@@ -111,7 +111,7 @@ class HostedMachine:
 
     def configuration_files(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         """See `Machine`."""
-        return tuple(checkpoints.configuration_files(checkpoint))
+        return checkpoints.configuration_files(checkpoint)
 
     def local(self, host_path: str) -> str:
         """See `Machine`."""

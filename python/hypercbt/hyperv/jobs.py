@@ -40,8 +40,6 @@ UNFINISHED_STATES = frozenset({2, 3, 4, 5, 6})
 COMPLETED = 7
 COMPLETED_WITH_WARNINGS = 32768
 """In no document; several clients have met it (hyperv-rct 1.3)."""
-TERMINATE = 5
-"""What `RequestStateChange` takes to cancel a job."""
 
 JOB_SECONDS = 900.0
 """A checkpoint of a guest that is busy may take minutes to freeze."""
@@ -187,13 +185,6 @@ def finish(
     raise HostJobError(
         f"the host could not {what}: {said}",
         code=optional_number(instance, "ErrorCode") or None,
-    )
-
-
-def cancel(session: Session, job: Reference) -> None:
-    """Ask the host to give a job up. It may have ended, or not listen: look afterwards."""
-    session.invoke(
-        job, "RequestStateChange", {"RequestedState": TERMINATE}, repeatable=True
     )
 
 

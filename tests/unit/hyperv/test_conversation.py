@@ -253,19 +253,6 @@ def test_a_refused_method_is_a_fault_and_surely_not_lost() -> None:
     assert caught.value.subcode == "SchemaValidationError"
 
 
-def test_identify_tells_who_answers() -> None:
-    space = "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"
-    session, _ = conversation(
-        f'<i:IdentifyResponse xmlns:i="{space}"><i:ProductVendor>M</i:ProductVendor>'
-        "<i:ProductVersion>OS: 10.0.20348</i:ProductVersion></i:IdentifyResponse>"
-    )
-
-    assert session.identify() == {
-        "ProductVendor": "M",
-        "ProductVersion": "OS: 10.0.20348",
-    }
-
-
 def test_a_closed_session_asks_no_more() -> None:
     session, channel = conversation(machine("A"))
 

@@ -126,14 +126,6 @@ def test_a_parameter_that_the_method_does_not_have_is_not_sent() -> None:
         invoke("DestroySnapshot", Nonsense=1)
 
 
-def test_identify_has_no_header() -> None:
-    request = ENVELOPES.identify()
-
-    root = parse(request.text)
-    assert list(root[0]) == []
-    assert root[1][0].tag.endswith("}Identify")
-
-
 REQUEST = ENVELOPES.get(Reference("Msvm_ComputerSystem", {"Name": "A"}))
 
 

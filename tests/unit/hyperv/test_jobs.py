@@ -10,7 +10,7 @@ from hypercbt.errors import (
     JobUnfinishedError,
     JobVanishedError,
 )
-from hypercbt.hyperv.jobs import Job, OnPoll, cancel, code_text, finish, run
+from hypercbt.hyperv.jobs import Job, OnPoll, code_text, finish, run
 from hypercbt.hyperv.values import Answer, Instance, Reference
 from unit.hyperv.scripted import ManualClock, ScriptedSession, job, started
 
@@ -194,15 +194,6 @@ def test_an_invalid_state_that_stays_is_a_refusal_in_the_end() -> None:
 
     assert raised.value.code == 32775
     assert clock.time == pytest.approx(3)
-
-
-def test_a_job_is_cancelled_by_asking_it_to_terminate() -> None:
-    session = ScriptedSession()
-    session.on("RequestStateChange", Answer(0, {}))
-
-    cancel(session, Reference("Msvm_ConcreteJob", {"InstanceID": "J"}))
-
-    assert session.calls[0].arguments == {"RequestedState": 5}
 
 
 @pytest.mark.parametrize(
