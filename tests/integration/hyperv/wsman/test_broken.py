@@ -1,5 +1,9 @@
 """Connections that break, hosts that are gone, answers that make no sense: what is asked again, and what never."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from hypercbt.errors import (
@@ -78,13 +82,22 @@ def test_a_connection_that_the_host_dropped_while_idle_costs_nothing(
     assert len(tiny.calls) == 4
 
 
+@contextmanager
+def held(server: WireServer) -> Iterator[None]:
+    """Keep the port of a server that is gone, so that no other process listens there meanwhile."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((str(server.address), server.port))
+        yield
+
+
 def test_a_host_that_is_gone_is_unreachable_and_the_change_was_not_sent(
     server: WireServer, session: WsmanSession
 ) -> None:
     assert change(session) == 0
     server.close()
 
-    with pytest.raises(HostUnreachableError) as caught:
+    with held(server), pytest.raises(HostUnreachableError) as caught:
         change(session)
     assert not isinstance(caught.value, LostReplyError)
 
@@ -196,13 +209,14 @@ def test_a_handshake_that_broke_leaves_no_session_that_would_speak_in_the_clear(
     server: WireServer, session: WsmanSession
 ) -> None:
     server.close()
-    for _ in range(2):
-        with pytest.raises(HostUnreachableError):
-            change(session)
+    with held(server):
+        for _ in range(2):
+            with pytest.raises(HostUnreachableError):
+                change(session)
 
-    with WireServer(Tiny(), users={"lab": "lab"}, port=server.port) as back:
-        assert change(session) == 0
-        assert back.counts["*"] == 1
+        with WireServer(Tiny(), users={"lab": "lab"}, port=server.port) as back:
+            assert change(session) == 0
+            assert back.counts["*"] == 1
 
 
 def test_a_host_that_restarts_in_between_is_asked_again(
