@@ -261,14 +261,19 @@ def test_a_host_on_which_everything_is_there_is_0(site: Site) -> None:
     assert vm["problems"] == []
     (disk,) = vm["disks"]
     assert disk["readable"] is True
-    assert disk["tracked"] in ("on", "off")
 
 
-def test_tracking_is_on_after_the_first_backup(site: Site) -> None:
-    site.add_vm("web01")
-    site.run("backup", site.source("web01"))
+@pytest.mark.parametrize(
+    ("missing", "tracked"), [("", "on"), (".rct", "off"), (".mrt", "off")]
+)
+def test_tracking_is_on_where_both_of_its_files_lie_beside_the_disk(
+    site: Site, missing: str, tracked: str
+) -> None:
+    (file,) = site.add_vm("web01").disks[0].files
+    if missing:
+        Path(f"{file}{missing}").unlink()
     (vm,) = check(site, site.lab.host, "web01").document["vms"]
-    assert vm["disks"][0]["tracked"] == "on"
+    assert vm["disks"][0]["tracked"] == tracked
 
 
 def test_what_a_backup_would_fail_with_is_exit_code_1(site: Site) -> None:
