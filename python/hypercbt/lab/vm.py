@@ -82,19 +82,19 @@ class LabVm:
 
     def start(self) -> None:
         """Let it run."""
-        self._change(enabled=RUNNING)
+        self._become(RUNNING)
 
     def stop(self) -> None:
         """Switch it off."""
-        self._change(enabled=OFF)
+        self._become(OFF)
 
     def pause(self) -> None:
         """Let it pause."""
-        self._change(enabled=PAUSED)
+        self._become(PAUSED)
 
     def save(self) -> None:
         """Save its memory, and let it stop."""
-        self._change(enabled=SAVED)
+        self._become(SAVED)
 
     def rename(self, name: str) -> None:
         """Give it another name."""
@@ -162,11 +162,11 @@ class LabVm:
             world.store.save(machine)
 
     def guest(self, seed: int = 0, *, pause_seconds: float = 0.001) -> Guest:
-        """Let a guest write to its disks until the answer is closed."""
+        """Let a guest write to its disks whenever it runs, until the answer is closed."""
         disks = [disk for disk in self.disks if disk.kind in ("vhdx", "vhd")]
         return Guest(
             [disk.size for disk in disks],
-            lambda which, offset, data: disks[which].write(offset, data),
+            lambda which, offset, data: disks[which].write_if_running(offset, data),
             lambda which: disks[which].flush(),
             seed=seed,
             pause_seconds=pause_seconds,
@@ -229,6 +229,12 @@ class LabVm:
             return model.checkpoints.make(
                 self.machine, kind=kind, name=name, skip=True
             ).id.lower()
+
+    def _become(self, state: int) -> None:
+        with self.host.model.world.lock:
+            self._change(enabled=state)
+            with self.host.model.files.gate(self.machine):
+                pass  # what the guest is writing is written, and what it writes next knows
 
     def _change(self, **values: object) -> None:
         world = self.host.model.world
@@ -304,15 +310,24 @@ class LabDisk:
         return opened
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write as the guest does; it waits where the disks are being frozen."""
+        """Write as the guest does, whether it runs or not; it waits where the disks are being frozen."""
+        self._write(offset, data, also_off=True)
+
+    def write_if_running(self, offset: int, data: bytes) -> bool:
+        """Write if the virtual machine runs; whether it does."""
+        return self._write(offset, data, also_off=False)
+
+    def _write(self, offset: int, data: bytes, *, also_off: bool) -> bool:
         while True:
             files, opened = self._open()
-            with files.gate(self.vm.machine):
-                if files.has(
-                    opened
-                ):  # else it was closed meanwhile, for another host to open it
+            machine = self.vm.machine
+            with files.gate(machine):
+                if not also_off and machine.enabled != RUNNING:
+                    return False
+                # Else it was closed meanwhile, for another host to open it.
+                if files.has(opened):
                     opened.write_at(offset, data)
-                    return
+                    return True
 
     def read(self, offset: int, length: int) -> bytes:
         """Read as the guest does."""

@@ -240,6 +240,23 @@ def test_a_guest_goes_on_where_its_machine_is_handed_over(tmp_path: Path) -> Non
         assert guest.error is None
 
 
+@pytest.mark.parametrize("state", ["stop", "pause", "save"])
+def test_a_guest_waits_while_its_machine_does_not_run(
+    tmp_path: Path, state: str
+) -> None:
+    with Host(tmp_path) as host:
+        vm = host.add_vm("web01", disks=[4 << 20])
+        with vm.guest(pause_seconds=0) as guest:
+            guest.wait(5)
+            getattr(vm, state)()
+            content = vm.disks[0].read(0, 4 << 20)
+            vm.checkpoint()
+            assert vm.disks[0].read(0, 4 << 20) == content
+            vm.start()
+            guest.wait(5)
+        assert guest.error is None
+
+
 def test_a_guest_ends_with_the_power(tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         vm = host.add_vm("web01")

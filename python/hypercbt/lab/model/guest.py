@@ -9,6 +9,8 @@ from hypercbt.errors import HypercbtError
 
 SECTOR = 4096
 LARGEST = 16 * SECTOR
+OFF_SECONDS = 0.001
+"""How long it waits at least before it tries again, where its machine does not run."""
 FLUSHES = 8
 """After so many writes it wants them to be durable."""
 
@@ -18,7 +20,7 @@ class Guest(Closing):
 
     Args:
         disks: How large each disk is.
-        write: Writes to one of them: which, offset, bytes.
+        write: Writes to one of them: which, offset, bytes; says whether it did: a machine that is off does not.
         flush: Makes one durable.
         seed: Which writes they are. When they happen is the scheduler's.
         pause_seconds: Between two writes.
@@ -27,7 +29,7 @@ class Guest(Closing):
     def __init__(
         self,
         disks: list[int],
-        write: Callable[[int, int, bytes], None],
+        write: Callable[[int, int, bytes], bool],
         flush: Callable[[int], None],
         *,
         seed: int,
@@ -85,7 +87,9 @@ class Guest(Closing):
         sectors = self._disks[which] // SECTOR
         length = SECTOR * self._random.randint(1, min(LARGEST // SECTOR, sectors))
         offset = SECTOR * self._random.randint(0, sectors - length // SECTOR)
-        self._write(which, offset, self._random.randbytes(length))
+        if not self._write(which, offset, self._random.randbytes(length)):
+            self._stop.wait(OFF_SECONDS)
+            return
         if self._random.randrange(FLUSHES) == 0:
             self._flush(which)
         with self._more:
