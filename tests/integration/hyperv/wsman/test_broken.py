@@ -1,6 +1,7 @@
 """Connections that break, hosts that are gone, answers that make no sense: what is asked again, and what never."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,8 +87,11 @@ def test_a_connection_that_the_host_dropped_while_idle_costs_nothing(
 def held(server: WireServer) -> Iterator[None]:
     """Keep the port of a server that is gone, so that no other process listens there meanwhile."""
     with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((str(server.address), server.port))
+        if (
+            sys.platform == "linux"
+        ):  # elsewhere the server could not come back beside it
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((str(server.address), server.port))
         yield
 
 
