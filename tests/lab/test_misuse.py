@@ -91,17 +91,20 @@ def test_a_port_that_is_taken_is_named_and_the_folder_is_free_again(
     [
         {"auth": ("digest",)},
         {"users": {"a:b": "c"}},
+        {"users": {"a": "\ud800"}},
         {"tls": TlsFiles(Path("nowhere.pem"), Path("nowhere.key"))},
     ],
 )
 def test_what_its_wire_refuses_leaves_the_folder_free(
-    tmp_path: Path, wrong: dict[str, object]
+    tmp_path: Path, temporary: Path, wrong: dict[str, object]
 ) -> None:
-    with LabHost(tmp_path) as host:
+    folder = tmp_path / "lab"
+    with LabHost(folder) as host:
         host.add_vm("web01", disks=[8 << 20])
     with pytest.raises((ValueError, FileNotFoundError)):
-        LabHost(tmp_path, **wrong)  # type: ignore[arg-type]
-    with LabHost(tmp_path) as host:
+        LabHost(folder, **wrong)  # type: ignore[arg-type]
+    assert list(temporary.iterdir()) == []
+    with LabHost(folder) as host:
         assert host.vm("web01").disks[0].read(0, 512) == bytes(512)
 
 

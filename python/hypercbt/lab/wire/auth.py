@@ -71,16 +71,17 @@ class Authority(Closing):
         self.methods = frozenset(methods)
         self.spn_host = spn_host
         self._users = {name.casefold(): (name, users[name]) for name in users}
-        self._folder = tempfile.TemporaryDirectory(prefix="hypercbt-lab-")
         # A local user is the same without a domain, in the host's own, and in `.`.
         lines = [
             f"{domain}:{name}:{password}\n"
             for name, password in users.items()
             for domain in ("", host_name, ".")
         ]
+        content = "".join(lines).encode()
+        self._folder = tempfile.TemporaryDirectory(prefix="hypercbt-lab-")
         self._file = Path(self._folder.name) / "users"
         self._file.touch(mode=0o600)
-        self._file.write_text("".join(lines), encoding="utf-8")
+        self._file.write_bytes(content)
 
     def close(self) -> None:
         """Forget the users."""
