@@ -1,6 +1,7 @@
 """The checkpoint of a backup: when it is asked for, what it is called, and whose disks it holds (hyperv-rct (a), B1 to B7)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -190,13 +191,22 @@ def test_a_file_that_cannot_be_opened_fails_the_backup_before_the_machine_is_tou
     assert steps(scene) == []
 
 
-def test_a_mapping_that_leads_to_another_disk_is_noticed() -> None:
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"disk_id": "ff" * 16}, "mapped to the right place"),
+        ({"size": 1 << 20}, "has 1048576 bytes, and the host's"),
+    ],
+)
+def test_a_mapping_that_leads_to_another_disk_is_noticed(
+    other: dict[str, Any], words: str
+) -> None:
     scene = Scene()
 
     machine = scene.machine
     opened = machine.open
-    machine.open = lambda disk: opened(replace(disk, disk_id="ff" * 16))  # type: ignore[method-assign]
-    with pytest.raises(DiskIdentityError, match="mapped to the right place"):
+    machine.open = lambda disk: opened(replace(disk, **other))  # type: ignore[method-assign]
+    with pytest.raises(DiskIdentityError, match=words):
         backup_machine(machine, scene.repository, scene.order())
     assert scene.clean
 
