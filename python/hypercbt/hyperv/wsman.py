@@ -230,8 +230,7 @@ class _WinrmChannel:
                 return self._send(request)
             except StaleKeysError:
                 # The host let go of an idle connection. Nothing was sent: again, with new keys.
-                self._reset()
-                return self._send(request)
+                return self._send_anew(request)
             finally:
                 self._sending = False
 
@@ -250,6 +249,14 @@ class _WinrmChannel:
             if not believed:
                 self._reset()
         return answer
+
+    def _send_anew(self, request: Request) -> bytes:
+        self._reset()
+        try:
+            return self._send(request)
+        except StaleKeysError as error:
+            message = f"{self._address.host} lets go of each connection as soon as it knows who asks"
+            raise HostUnreachableError(message) from error
 
     def _connect(self) -> None:
         """Authenticate, and set up the keys, before anything of ours is sent."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import requests
+from winrm.transport import Transport
 
 from hypercbt.errors import (
     HostAccessDeniedError,
@@ -81,6 +83,27 @@ def test_a_connection_that_the_host_dropped_while_idle_costs_nothing(
 
     assert change(session) == 0
     assert len(tiny.calls) == 4
+
+
+def test_a_host_that_lets_go_of_each_connection_at_once_is_unreachable(
+    tiny: Tiny,
+    server: WireServer,
+    session: WsmanSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    greet = Transport.build_session
+
+    def greet_and_lose(transport: Transport) -> requests.Session:
+        made = greet(transport)
+        server.drop_connections()
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Transport, "build_session", greet_and_lose)
+        with pytest.raises(HostUnreachableError, match="lets go of each connection"):
+            change(session)
+    assert change(session) == 0
+    assert len(tiny.calls) == 1
 
 
 @contextmanager
