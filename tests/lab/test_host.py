@@ -1,5 +1,7 @@
 """The lab host whole, over real HTTP, asked by a client that is not ours: the requests stand here as they are sent."""
 
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,17 @@ def test_power_that_is_gone_is_not_cut_again(
     host.power_cut()
     assert len(broken) == 1
     host.restart()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no port can be held")
+def test_nobody_else_is_given_the_port_of_a_host_that_is_down(host: LabHost) -> None:
+    place = ("127.0.0.1", host.server.port)
+    host.server.close()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(place)
+    host.close()
+    with socket.socket() as other:
+        other.bind(place)
 
 
 WRITES = st.lists(

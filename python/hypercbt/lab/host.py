@@ -38,9 +38,11 @@ from hypercbt.lab.new_disk import NewDisk, as_new, new_location
 from hypercbt.lab.simulation import Simulation
 from hypercbt.lab.ticker import Ticker
 from hypercbt.lab.vm import LabVm
+from hypercbt.lab.wire.port import HeldPort
 from hypercbt.lab.wire.server import TlsFiles, WireOptions, WireServer
 
 DRIVE = "C:\\VMs"
+LOOPBACK = "127.0.0.1"
 
 
 class LabHost(Simulation):
@@ -110,8 +112,13 @@ class LabHost(Simulation):
         self._switch = threading.Lock()
         """Who cuts the power holds it to the end: its client knows earlier, and may want the host back at once."""
         self._when_frozen: Callable[[LabVm, Mapping[str, Path]], None] | None = None
-        self._port = port
-        self._on()
+        self._held = HeldPort(LOOPBACK, port)
+        self._port = self._held.port
+        try:
+            self._on()
+        except BaseException:
+            self._held.close()
+            raise
 
     def _on(self) -> None:
         world = World(
@@ -130,6 +137,7 @@ class LabHost(Simulation):
             server = WireServer(
                 model,
                 users=self.users,
+                address=LOOPBACK,
                 port=self._port,
                 tls=self._tls,
                 auth=self._auth,
@@ -338,6 +346,7 @@ class LabHost(Simulation):
     def close(self) -> None:
         """Stop. A second close does nothing."""
         self._off()
+        self._held.close()
 
     def _off(self) -> None:
         with self._switch:
