@@ -17,6 +17,8 @@ endif
 
 # The Python that the binding is compiled for, where cargo is called without maturin.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+# What property tests draw is the same each time; another seed draws anew.
+export PROPTEST_RNG_SEED ?= 1
 
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print)
 FUZZ_SECONDS ?= 60
