@@ -211,14 +211,21 @@ def test_a_mapping_that_leads_to_another_disk_is_noticed(
     assert scene.clean
 
 
-def test_a_frozen_chain_without_the_active_file_has_no_sealed_file_and_says_so() -> (
-    None
-):
+@pytest.mark.parametrize(
+    "chain",
+    [
+        {"path": r"D:\moved.vhdx"},
+        {"path": r"D:\top.avhdx", "parents": (r"D:\web01.vhdx", r"C:\VMs\web01.vhdx")},
+    ],
+)
+def test_a_frozen_chain_without_the_active_file_or_with_two_of_its_name_has_no_sealed_file(
+    chain: dict[str, Any],
+) -> None:
     scene = Scene()
 
     def elsewhere() -> None:
         for one, disks in scene.frozen.items():
-            scene.frozen[one] = (replace(disks[0], path=r"D:\moved.vhdx"),)
+            scene.frozen[one] = (replace(disks[0], **chain),)
 
     scene.on("frozen-disks", elsewhere)
     done = run(scene)
