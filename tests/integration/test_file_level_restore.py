@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from hypercbt import Repository, VirtualDisk, backup_disk
+from integration.fuse import shown
 from support import command
 
 pytestmark = pytest.mark.skipif(
@@ -180,27 +180,9 @@ def test_the_partition_table_is_shown(tools: str, folder: Path) -> None:
     assert said.count("type=") == 3
 
 
-def may_mount(tools: str, mount: Path) -> bool:
-    """Mount something by FUSE and unmount it. Containers may have the device and not the right."""
-    mount.mkdir()
-    env = {**os.environ, "PATH": tools}
-    words = ["nbdfuse", str(mount), "[", "nbdkit", "--exit-with-parent", "null", "1M", "]"]  # fmt: skip
-    with subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            if (mount / "nbd").exists():
-                run(tools, mount.parent, "fusermount3", "-u", str(mount))
-                return process.wait(60) == 0
-            time.sleep(0.05)
-    return False
-
-
 def test_files_are_read_by_fuse(tools: str, folder: Path) -> None:
-    need(tools, "fusermount3")
-    need(tools, "nbdfuse", "nbdkit")
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        pytest.skip("there is no /dev/fuse for us")
-    if not may_mount(tools, folder / "probe"):
-        pytest.skip("mounting by FUSE is not allowed here")
+    with shown(folder / "probe", "null", "1M"):
+        pass  # it can be done here
     said = served(tools, folder, *on_top(blocks("By FUSE, copying nothing")))
     assert "report.docx" in said
     assert "/hosts/" in said

@@ -8,6 +8,7 @@
 //!   └ DiskFile                the same, written in place, and made durable by `sync`
 //! FileSystem                  names: create, open, link, rename, remove; made durable by `sync_folder`
 //! LocalFile, LocalFiles       those of this machine
+//! PatientFile                 one of this machine whose reads are tried again
 //! VolatileFiles               the same, but what was not synced goes with a killed process, or when power is cut
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod file_system;
 mod holes;
 mod local;
+mod patient;
 mod read;
 mod room;
 pub mod step;
@@ -27,5 +29,6 @@ mod volatile;
 
 pub use file_system::{DiskFile, Entry, FileSystem, folder_of};
 pub use local::{LocalFile, LocalFiles};
+pub use patient::PatientFile;
 pub use read::{FileOffset, ReadAt};
 pub use volatile::VolatileFiles;

@@ -11,15 +11,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hypercbt_file::FileSystem;
-
 use crate::disk::{Format, OpenOptions};
 use crate::error::{Defect, Mismatch, Unsupported};
 use crate::format::FILE_SIGNATURE;
 use crate::header;
 use crate::layer::OpenFile;
 use crate::locator::ParentLocator;
-use crate::storage;
+use crate::storage::{self, Opener};
 use crate::vhd;
 use crate::{Error, FileOffset, Guid, NotADisk, ReadAt, Result};
 
@@ -75,7 +73,7 @@ impl Expected {
 
 /// Opens the file at `path` and all its parents, leaf first.
 pub(crate) fn open(
-    files: &dyn FileSystem,
+    open_file: Opener<'_>,
     path: &Path,
     options: &OpenOptions,
     expected: Expected,
@@ -90,14 +88,14 @@ pub(crate) fn open(
             format,
         });
     }
-    let storage = storage::open(files, path)?;
+    let storage = storage::open(open_file, path)?;
     let leaf = expected.open(path.to_owned(), Box::new(storage))?;
-    with_parents(files, leaf, options)
+    with_parents(open_file, leaf, options)
 }
 
 /// Opens all parents of a file that is open already; the file itself comes first.
 pub(crate) fn with_parents(
-    files: &dyn FileSystem,
+    open_file: Opener<'_>,
     leaf: OpenFile,
     options: &OpenOptions,
 ) -> Result<Vec<OpenFile>> {
@@ -114,7 +112,7 @@ pub(crate) fn with_parents(
                 limit: MAX_FILES,
             });
         }
-        let (parent_path, storage) = find_parent(files, child, locator, options)?;
+        let (parent_path, storage) = find_parent(open_file, child, locator, options)?;
         let identity = Identity::of(&parent_path, &storage);
         if met.contains(&identity) {
             return Err(Error::ParentCycle { file: parent_path });
@@ -200,7 +198,7 @@ fn mismatch_of(child: &OpenFile, parent: &OpenFile) -> std::result::Result<(), M
 /// # Errors
 /// The first thing that was wrong with a file which could have been it, or [`Error::ParentNotFound`].
 fn find_parent(
-    files: &dyn FileSystem,
+    open_file: Opener<'_>,
     child: &OpenFile,
     locator: &ParentLocator,
     options: &OpenOptions,
@@ -208,7 +206,7 @@ fn find_parent(
     let mut named_error = None;
     for path in &options.parents {
         // A file that the caller names must be there, but it may be the parent of another file of the chain.
-        let storage = storage::open(files, path)?;
+        let storage = storage::open(open_file, path)?;
         match check_linkage(child, locator, path, &storage) {
             Ok(()) => return Ok((path.clone(), storage)),
             Err(error) => named_error = named_error.or(Some(error)),
@@ -217,7 +215,7 @@ fn find_parent(
     let mut near_error = None;
     let near = candidates(child.source().name(), locator, options);
     for path in &near {
-        let opened = match storage::open(files, path) {
+        let opened = match storage::open(open_file, path) {
             Err(Error::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 continue;
             }

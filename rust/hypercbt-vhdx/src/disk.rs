@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use hypercbt_extent::{ByteLen, DiskOffset, Extent, Extents};
-use hypercbt_file::{FileSystem, LocalFiles};
+use hypercbt_file::FileSystem;
 
 use crate::chain;
 use crate::layer::OpenFile;
@@ -142,30 +142,32 @@ impl VirtualDisk {
     /// called `.vhdx`, `.avhdx`, `.vhd` or `.avhd` and is none is refused, not taken for something else: what a guest
     /// wrote at the start or the end of its disk may look like anything.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        Self::open_in(&LocalFiles, path, options)
+        let expected = chain::Expected::by_name(path);
+        Self::new(chain::open(&storage::local, path, options, expected)?)
     }
 
     /// [`open`](Self::open) among the files of any file system.
     pub fn open_in(files: &dyn FileSystem, path: &Path, options: &OpenOptions) -> Result<Self> {
         let expected = chain::Expected::by_name(path);
-        Self::new(chain::open(files, path, options, expected)?)
+        let open_file = |path: &Path| files.open_to_read(path);
+        Self::new(chain::open(&open_file, path, options, expected)?)
     }
 
     /// Opens the VHDX file at `path` and its parents. A file that is none is refused, whatever it is called.
     pub fn open_vhdx(path: &Path, options: &OpenOptions) -> Result<Self> {
         let expected = chain::Expected::Vhdx;
-        Self::new(chain::open(&LocalFiles, path, options, expected)?)
+        Self::new(chain::open(&storage::local, path, options, expected)?)
     }
 
     /// Opens the VHD file at `path` and its parents. A file that is none is refused, whatever it is called.
     pub fn open_vhd(path: &Path, options: &OpenOptions) -> Result<Self> {
         let expected = chain::Expected::Vhd;
-        Self::new(chain::open(&LocalFiles, path, options, expected)?)
+        Self::new(chain::open(&storage::local, path, options, expected)?)
     }
 
     /// Opens the file at `path` as a raw disk, whatever its content looks like.
     pub fn open_raw(path: &Path) -> Result<Self> {
-        let storage = storage::open(&LocalFiles, path)?;
+        let storage = storage::open(&storage::local, path)?;
         Self::new(vec![OpenFile::open_raw(
             path.to_owned(),
             Box::new(storage),

@@ -80,7 +80,7 @@ impl Opening {
         let leaf = OpenFile::open_vhdx(path.to_owned(), Box::new(Arc::clone(&file)))?;
         let file = LiveFile::new(file, path.to_owned());
         let headers = Headers::read(&file)?;
-        let mut chain = chain::with_parents(files.as_ref(), leaf, options)?;
+        let mut chain = chain::with_parents(&|path| files.open_to_read(path), leaf, options)?;
         let parents = chain.split_off(1);
         let leaf = chain.pop().and_then(OpenFile::into_vhdx);
         let (source, vhdx) = leaf.ok_or_else(|| Error::NotADisk {
