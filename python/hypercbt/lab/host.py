@@ -22,7 +22,7 @@ from pathlib import Path, PureWindowsPath
 from hypercbt.lab.faults import FaultPlan
 from hypercbt.lab.model.clock import Clock, SystemClock
 from hypercbt.lab.model.host import Model
-from hypercbt.lab.model.paths import Folders, folder_name, key
+from hypercbt.lab.model.paths import Folders, key
 from hypercbt.lab.model.quirks import Pace, Quirks
 from hypercbt.lab.model.state import (
     Checkpoint,
@@ -277,7 +277,8 @@ class LabHost(Simulation):
 
         Raises:
             FileNotFoundError: The other host has no such drive.
-            ValueError: Something is being done to it, it is not here, or its folder is taken there.
+            ValueError: Something is being done to it, it is not here, its folder is taken there, or a disk of it, imported once,
+                is in another folder that the other host has not got.
         """
         if vm.host is not self or other is self:
             raise ValueError(f"{vm.name} is not here, or already there")
@@ -288,8 +289,13 @@ class LabHost(Simulation):
             if machine.id in ours.world.busy:
                 raise ValueError(f"{vm.name} is busy")
             same = ours.files.local(machine.root) == theirs.files.local(machine.root)
-            if not same and other._is_taken(machine.root):
+            if not same and theirs.files.is_taken(machine.root):
                 raise ValueError(f"{other.name} has a folder {machine.root} already")
+            inside = f"{key(machine.root)}\\"
+            if not same and not all(
+                key(disk.files[0]).startswith(inside) for disk in machine.disks
+            ):
+                raise ValueError(f"{vm.name} has disks outside of {machine.root}")
             gate = ours.files.gate(machine)
             ours.files.move_to(machine, theirs.files)
             with gate:
@@ -369,31 +375,19 @@ class LabHost(Simulation):
             }
             self._when_frozen(LabVm(self, machine.id), files)
 
-    def _is_taken(self, root: str) -> bool:
-        """Whether there are, or will be, files of a virtual machine in this folder of the host."""
-        return (
-            any(key(machine.root) == key(root) for machine in self.model.world.store)
-            or self.model.files.local(root).exists()
-        )
-
     def _machine(
         self, name: str, generation: int, version: str, *, replica: bool
     ) -> Machine:
         world = self.model.world
         places = ["SCSI 0"] if generation == 2 else ["IDE 0", "IDE 1", "SCSI 0"]
         ide = "83F8638B-8DCA-4152-9EDA-2CA8B33039B4"  # the same on every host [M]
-        first = f"{self._folders.host}\\{folder_name(name)}"
-        root, number = first, 1
-        while self._is_taken(root):
-            number += 1
-            root = f"{first}-{number}"
         return Machine(
             id=world.guid(),
             name=name,
             generation=generation,
             version=version,
             created=moment(world.clock.now()),
-            root=root,
+            root=self.model.files.free_folder(name),
             controllers={
                 place: ide if place.startswith("IDE") else world.guid()
                 for place in places

@@ -8,6 +8,7 @@ from hypercbt.lab.model.disks import Disks
 from hypercbt.lab.model.jobs import CREATED, UNKNOWN_EFFECT, Job, Jobs
 from hypercbt.lab.model.names import (
     COMPUTER,
+    PLANNED,
     machine_ref,
     place,
     point_ref,
@@ -78,21 +79,19 @@ class Associations:
         """Those that may be meant by a reference to one of them, to a checkpoint or to a part."""
         store = self._world.store
         if source is None:
-            yield from store
+            yield from self._world.machines()
             return
-        if source.class_name == COMPUTER:
-            found = store.machine(source.keys.get("Name", ""))
-            if found is not None:
-                yield found
+        if source.class_name in (COMPUTER, PLANNED):
+            for found in self._world.machines_of(source.keys.get("Name", "")):
+                if found.planned is (source.class_name == PLANNED):
+                    yield found
             return
         own = place(source.keys.get("InstanceID"))
         if own is None:
             return
-        machine = store.machine(own.guid)
         kept = store.checkpoint(own.guid) or store.point(own.guid)
-        if machine is not None:
-            yield machine
-        elif kept is not None:
+        yield from self._world.machines_of(own.guid)
+        if kept is not None:
             yield kept[0]
 
     def _defines(self, source: Ref | None) -> Pairs:
@@ -128,6 +127,8 @@ class Associations:
 
     def _exports(self, source: Ref | None) -> Pairs:
         for machine in self._machines(source):
+            if machine.planned:
+                continue
             keys = {"InstanceID": f"Microsoft:{machine.id}\\Export"}
             export = Ref("Msvm_VirtualSystemExportSettingData", keys)
             yield machine_ref(machine), export, {}

@@ -10,13 +10,11 @@ from hypercbt.lab.model.names import (
     drive_id,
     path_text,
 )
-from hypercbt.lab.model.state import Checkpoint, Disk, Machine
+from hypercbt.lab.model.state import DVD_SLOT, Checkpoint, Disk, Machine
 from hypercbt.lab.model.world import World
 from hypercbt.lab.wire.provider import Cim, Thing
 
 _CONTROLLERS = {"IDE": (5, "Emulated IDE"), "SCSI": (6, "Synthetic SCSI")}
-_DVD_SLOT = {1: ("IDE", 1, 1), 2: ("SCSI", 0, 63)}
-"""Where the DVD drive is, by generation: its disc is in the same class as the disks (and must not be taken for one)."""
 _ISO = "C:\\Windows\\system32\\vmguest.iso"
 
 
@@ -100,7 +98,7 @@ class Disks:
             for disk in (checkpoint.disks if checkpoint else ())
         }
         for disk in _attached(machine, checkpoint):
-            if disk.kind != "pass-through":
+            if disk.kind != "pass-through" and disk.files:
                 file = frozen.get(disk.location, disk.active)
                 yield self._disc(machine, guid, disk, "Virtual Hard Disk", file)
         yield self._disc(machine, guid, _dvd(machine), "Virtual CD/DVD Disk", _ISO)
@@ -162,5 +160,5 @@ def _attached(machine: Machine, checkpoint: Checkpoint | None) -> list[Disk]:
 
 
 def _dvd(machine: Machine) -> Disk:
-    kind, number, slot = _DVD_SLOT[machine.generation]
+    kind, number, slot = DVD_SLOT[machine.generation]
     return Disk(kind, number, slot, "iso", [_ISO], "", 0)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from hypercbt import _native
 from hypercbt.errors import ChangeTrackingLostError
-from hypercbt.lab.model.configuration import write_configuration
+from hypercbt.lab.model.configuration import SUFFIXES, write_configuration
 from hypercbt.lab.model.machines import configuration, has_guest_state
 from hypercbt.lab.model.paths import folder_name, key
 from hypercbt.lab.model.state import Checkpoint, Disk, FrozenDisk, Machine
@@ -88,7 +88,7 @@ class Files:
             elif not path.exists():
                 TrackedDisk.create(path, disk.size).close()
             if disk.kind == "vhdx":
-                _describe(path, disk)
+                describe(path, disk)
             disk.made = True
         self._world.store.save(machine)
 
@@ -188,16 +188,31 @@ class Files:
         self, machine: Machine, checkpoint: Checkpoint | None
     ) -> None:
         """Write the configuration files of a virtual machine or of a checkpoint."""
+        path = self.configuration(machine, checkpoint)
+        frozen = {
+            disk.location: disk.layer or disk.file
+            for disk in (checkpoint.disks if checkpoint else ())
+        }
+        write_configuration(
+            path, machine, guest_state=has_guest_state(machine), frozen=frozen
+        )
+
+    def configuration(self, machine: Machine, checkpoint: Checkpoint | None) -> Path:
+        """Where the `.vmcx` file of a virtual machine or of a checkpoint lies here."""
         root, file = configuration(machine, checkpoint)
-        path = self.local(f"{root}\\{file}")
-        write_configuration(path, machine, guest_state=has_guest_state(machine))
+        return self.local(f"{root}\\{file}")
+
+    def remove_configuration(
+        self, machine: Machine, checkpoint: Checkpoint | None
+    ) -> None:
+        """Remove the configuration files of a virtual machine or of a checkpoint."""
+        path = self.configuration(machine, checkpoint)
+        for suffix in SUFFIXES:
+            path.with_suffix(suffix).unlink(missing_ok=True)
 
     def remove_checkpoint(self, machine: Machine, checkpoint: Checkpoint) -> None:
         """Remove the files that only a checkpoint has: its configuration, and its extra layers."""
-        root, file = configuration(machine, checkpoint)
-        path = self.local(f"{root}\\{file}")
-        for suffix in (".vmcx", ".vmrs", ".vmgs"):
-            path.with_suffix(suffix).unlink(missing_ok=True)
+        self.remove_configuration(machine, checkpoint)
         for frozen in checkpoint.disks:
             if frozen.layer is not None:
                 self.local(frozen.layer).unlink(missing_ok=True)
@@ -207,10 +222,11 @@ class Files:
         folder = self.local(directory) / folder_name(machine.name) / "Virtual Machines"
         folder.mkdir(parents=True, exist_ok=True)
         self.make(machine)
-        root, file = configuration(machine, None)
-        path = self.local(f"{root}\\{file}")
-        for each in path.parent.glob(f"{path.stem}.*"):
-            shutil.copyfile(each, folder / each.name)
+        write_configuration(
+            folder / f"{machine.id}.vmcx",
+            machine,
+            guest_state=has_guest_state(machine),
+        )
 
     def move_to(self, machine: Machine, other: "Files") -> None:
         """Hand the files of a virtual machine over to another host: they stay where both see them, or are moved."""
@@ -220,10 +236,30 @@ class Files:
             theirs.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(ours, theirs)
         if not other._world.quirks.tracking_travels:
-            for disk in machine.disks:
-                for suffix in (".rct", ".mrt"):
-                    base = other.local(disk.files[0])
-                    base.with_name(base.name + suffix).unlink(missing_ok=True)
+            other.drop_trackers(machine)
+
+    def drop_trackers(self, machine: Machine) -> None:
+        """Remove the files of its trackers."""
+        for disk in machine.disks:
+            for suffix in (".rct", ".mrt"):
+                base = self.local(disk.files[0])
+                base.with_name(base.name + suffix).unlink(missing_ok=True)
+
+    def is_taken(self, root: str) -> bool:
+        """Whether there are, or will be, files of a virtual machine in this folder of the host."""
+        return (
+            any(key(machine.root) == key(root) for machine in self._world.machines())
+            or self.local(root).exists()
+        )
+
+    def free_folder(self, name: str) -> str:
+        """A folder of the host for a new virtual machine of this name."""
+        first = f"{self._world.folders.host}\\{folder_name(name)}"
+        root, number = first, 1
+        while self.is_taken(root):
+            number += 1
+            root = f"{first}-{number}"
+        return root
 
     def close(self, machine: Machine) -> None:
         """Close the disks of a virtual machine."""
@@ -235,9 +271,13 @@ class Files:
         """Open what exists, as virtual machines that start with their host do: so it is known how far merges got."""
         for machine in self._world.store:
             if machine.made:
-                for disk in machine.disks:
-                    if disk.kind in ("vhdx", "vhd"):
-                        self.disk(machine, disk)
+                self.open_disks(machine)
+
+    def open_disks(self, machine: Machine) -> None:
+        """Open the disks of a virtual machine: from then on nobody else can."""
+        for disk in machine.disks:
+            if disk.kind in ("vhdx", "vhd"):
+                self.disk(machine, disk)
 
     def close_all(self) -> None:
         """Close all disks, cleanly."""
@@ -276,15 +316,20 @@ def _frozen(machine: Machine, disk: Disk, file: str) -> FrozenDisk | None:
     return None
 
 
-def _describe(path: Path, disk: Disk) -> None:
-    """Note what a VHDX file says of itself: one to begin with may be of any kind."""
+def describe(path: Path, disk: Disk) -> int:
+    """Note what a VHDX file says of itself: one to begin with may be of any kind. Returns how many others it stands on.
+
+    Raises:
+        SourceError: It is none.
+    """
     with _native_open(path) as found:
-        base = json.loads(found.layers())[0]
+        base, *below = json.loads(found.layers())
         disk.disk_id, disk.size = (found.disk_id or "").upper(), found.size
         disk.fixed = base["kind"] == "fixed"
         disk.block_bytes = found.block_bytes or 0
         disk.logical_sector_bytes = found.logical_sector_bytes
         disk.physical_sector_bytes = found.physical_sector_bytes
+    return len(below)
 
 
 @contextmanager

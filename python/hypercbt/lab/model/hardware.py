@@ -48,12 +48,11 @@ def owners(
     """The virtual machines and checkpoints that an instance id leaves possible."""
     own = place(equal.get("InstanceID"))
     if own is None:
-        for each in world.store:
+        for each in world.machines():
             yield each, None
             yield from ((each, kept) for kept in each.checkpoints)
         return
-    machine = world.store.machine(own.guid)
-    if machine is not None:
+    for machine in world.machines_of(own.guid):
         yield machine, None
     found = world.store.checkpoint(own.guid)
     if found is not None:

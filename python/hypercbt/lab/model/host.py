@@ -17,12 +17,15 @@ from hypercbt.lab.model.merges import Merges
 from hypercbt.lab.model.names import (
     COMPUTER,
     DRIVE,
+    PLANNED,
     POINT,
     SETTINGS,
 )
 from hypercbt.lab.model.names import STORAGE as STORAGE_SETTINGS
+from hypercbt.lab.model.planning import Planning
 from hypercbt.lab.model.power import request_state_change
 from hypercbt.lab.model.reference_points import ReferencePoints
+from hypercbt.lab.model.resources import Resources
 from hypercbt.lab.model.services import (
     IMAGES,
     MANAGEMENT,
@@ -56,11 +59,14 @@ class Model:
         self.checkpoints = Checkpoints(world, self.files, self.jobs, self.merges)
         self.images = Images(world, self.files, self.jobs)
         machines, disks = Machines(world), Disks(world)
+        planning = Planning(world, self.files, self.jobs)
+        resources = Resources(world, self.jobs, disks)
         points = ReferencePoints(world, self.files, self.jobs)
         self._associations = Associations(world, disks, self.jobs)
         self._services = Services(world, self.files, self.jobs, self.merges, machines)
         self._listings: dict[str, Listing] = {
             COMPUTER: machines.systems,
+            PLANNED: machines.planned,
             SETTINGS: machines.settings,
             DRIVE: disks.drives,
             STORAGE_SETTINGS: disks.storage,
@@ -73,6 +79,13 @@ class Model:
             (MANAGEMENT, "ModifyDiskMergeSettings"): self._services.modify_merges,
             (MANAGEMENT, "ExportSystemDefinition"): self._services.export,
             (MANAGEMENT, "GetSummaryInformation"): self._services.summary,
+            (MANAGEMENT, "ImportSystemDefinition"): planning.bring_in,
+            (MANAGEMENT, "ValidatePlannedSystem"): planning.validate,
+            (MANAGEMENT, "RealizePlannedSystem"): planning.realize,
+            (MANAGEMENT, "DestroySystem"): planning.destroy,
+            (MANAGEMENT, "AddResourceSettings"): resources.add,
+            (MANAGEMENT, "ModifyResourceSettings"): resources.modify,
+            (MANAGEMENT, "RemoveResourceSettings"): resources.remove,
             (SNAPSHOTS, "CreateSnapshot"): self.checkpoints.create,
             (SNAPSHOTS, "DestroySnapshot"): self.checkpoints.destroy,
             (SNAPSHOTS, "DestroySnapshotTree"): self.checkpoints.destroy_tree,

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 from hypercbt.errors import HypercbtError
 from hypercbt.lab.model.clock import NEVER
-from hypercbt.lab.model.world import JobFailedError, World, no_object
+from hypercbt.lab.model.names import machine_ref
+from hypercbt.lab.model.state import Machine
+from hypercbt.lab.model.world import JobFailedError, World, idle, no_object
 from hypercbt.lab.wire.provider import Call, Cim, Ref, Thing
 
 NEW, STARTING, RUNNING, DONE, FAILED, WARNED = 2, 3, 4, 7, 10, 32768
@@ -15,7 +17,8 @@ CREATED, UNKNOWN_EFFECT = 5, 0
 """Values of `ElementEffects`."""
 
 SNAPSHOT, APPLY, DELETE, CONVERT, EXPORT, MODIFY, ASK = 70, 71, 72, 170, 62, 1, 0
-"""`JobType`. That of storage jobs is another enumeration [V*], so theirs means nothing here."""
+IMPORT, VALIDATE, REALIZE = 61, 140, 141
+"""`JobType` [V]. That of storage jobs is another enumeration [V*], so theirs means nothing here."""
 
 
 @dataclass(slots=True)
@@ -110,6 +113,35 @@ class Jobs:
         )
         return {"Job": job.ref, "ReturnValue": 4096}
 
+    def hold(
+        self,
+        call: Call,
+        machine: Machine,
+        *,
+        type: int,
+        title: str,
+        work: Callable[[], Sequence[Ref]],
+    ) -> dict[str, Cim]:
+        """Start one that keeps others from a planned machine until it is over.
+
+        They get 32775, as they would from one that stands (quirk Q27, [V*]; of planned ones [I]).
+        """
+        idle(self._world, machine)
+        held = machine.work_key
+        self._world.busy[held] = 0  # no `OperationalStatus`: planned ones show none
+
+        def over() -> None:
+            self._world.busy.pop(held, None)
+
+        return self.start(
+            call,
+            type=type,
+            title=title,
+            targets=[machine_ref(machine)],
+            work=work,
+            lasting=over,
+        )
+
     def all(self, class_name: str) -> list[Job]:
         """The jobs of a class."""
         return [job for job in self._jobs.values() if job.class_name == class_name]
@@ -174,18 +206,22 @@ class Jobs:
             raise no_object(self._world)
         if job.failure is None:
             return {"Errors": (), "ReturnValue": 0}
-        error = Thing(
-            "Msvm_Error",
-            {
-                "ErrorType": 4,
-                "Message": str(job.failure),
-                "MessageID": str(job.failure.code),
-                "PerceivedSeverity": 5,
-                "ErrorSource": job.id,
-                "CIMStatusCode": 1,
-            },
+        code = str(job.failure.code)
+        errors = tuple(
+            Thing(
+                "Msvm_Error",
+                {
+                    "ErrorType": 4,
+                    "Message": reason,
+                    "MessageID": code,
+                    "PerceivedSeverity": 5,
+                    "ErrorSource": job.id,
+                    "CIMStatusCode": 1,
+                },
+            )
+            for reason in job.failure.reasons
         )
-        return {"Errors": (error,), "ReturnValue": 0}
+        return {"Errors": errors, "ReturnValue": 0}
 
     def _state(self, job: Job, now: datetime) -> int:
         if job.over:

@@ -4,7 +4,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from hypercbt.lab.model.clock import NEVER
-from hypercbt.lab.model.names import COMPUTER, SETTINGS, place, settings_id
+from hypercbt.lab.model.names import (
+    COMPUTER,
+    PLANNED,
+    SETTINGS,
+    place,
+    settings_id,
+)
 from hypercbt.lab.model.state import PAUSED, RUNNING, SAVED, Checkpoint, Machine
 from hypercbt.lab.model.world import World
 from hypercbt.lab.wire.provider import Cim, Thing
@@ -32,28 +38,51 @@ class Machines:
         yield self.host()
         yield from map(self.system, self._world.store)
 
+    def planned(self, equal: Mapping[str, Cim]) -> Iterator[Thing]:
+        """`Msvm_PlannedComputerSystem`: what was imported. It is no `Msvm_ComputerSystem`: both derive from the same class [V]."""
+        words, name = self._world.words, equal.get("Name")
+        for machine in self._world.planned.values():
+            if isinstance(name, str) and name.upper() != machine.id:
+                continue
+            created = datetime.fromisoformat(machine.created)
+            yield Thing(
+                PLANNED,
+                {
+                    "CreationClassName": PLANNED,
+                    "Name": machine.id,
+                    "ElementName": machine.name,
+                    "Caption": words["planned"],
+                    "Description": "Microsoft Planned Virtual Machine",  # [V]
+                    "InstallDate": created,
+                    "OperationalStatus": (2,),
+                    "StatusDescriptions": (words["fine"],),
+                    "HealthState": 5,
+                    "EnabledState": 3,  # nothing runs in it [I]
+                    "RequestedState": 12,
+                    "TransitioningToState": 12,
+                    "OnTimeInMilliseconds": 0,
+                    "TimeOfLastConfigurationChange": created,
+                },
+            )
+
     def settings(self, equal: Mapping[str, Cim]) -> Iterator[Thing]:
         """`Msvm_VirtualSystemSettingData`: of virtual machines, and of checkpoints."""
-        store = self._world.store
         machine = equal.get("VirtualSystemIdentifier")
         own = place(equal.get("InstanceID"))
         if own is not None:
             yield from self.settings_of(own.guid)
         elif isinstance(machine, str):
-            found = store.machine(machine)
-            if found is not None:
+            for found in self._world.machines_of(machine):
                 yield self.realized(found)
                 yield from (self.kept(found, kept) for kept in found.checkpoints)
         else:
-            for each in store:
+            for each in self._world.machines():
                 yield self.realized(each)
                 yield from (self.kept(each, kept) for kept in each.checkpoints)
 
     def settings_of(self, guid: str) -> Iterator[Thing]:
         """The settings of one virtual machine or checkpoint."""
-        machine = self._world.store.machine(guid)
-        if machine is not None:
-            yield self.realized(machine)
+        yield from map(self.realized, self._world.machines_of(guid))
         found = self._world.store.checkpoint(guid)
         if found is not None:
             yield self.kept(*found)
@@ -136,7 +165,7 @@ class Machines:
         )
 
     def realized(self, machine: Machine) -> Thing:
-        """The settings of a virtual machine."""
+        """The settings of a virtual machine, planned ones too."""
         newest = machine.checkpoints[-1] if machine.checkpoints else None
         return self._settings(machine, None, newest.id if newest else None)
 
@@ -167,9 +196,8 @@ class Machines:
     ) -> Thing:
         owner = checkpoint or machine
         root, file = configuration(machine, checkpoint)
-        kind = (
-            "System:Realized" if checkpoint is None else f"Snapshot:{checkpoint.kind}"
-        )
+        system = "System:Planned" if machine.planned else "System:Realized"
+        kind = system if checkpoint is None else f"Snapshot:{checkpoint.kind}"
         return Thing(
             SETTINGS,
             {
@@ -189,9 +217,9 @@ class Machines:
                 "GuestStateFile": file.replace(".vmcx", ".vmgs")
                 if has_guest_state(machine)
                 else "",
-                "SnapshotDataRoot": root,
+                "SnapshotDataRoot": machine.snapshot_root or machine.root,
                 "SuspendDataRoot": root,
-                "SwapFileDataRoot": root,
+                "SwapFileDataRoot": machine.swap_root or machine.root,
                 "LogDataRoot": root,
                 "AutomaticStartupAction": 2,
                 "AutomaticStartupActionDelay": timedelta(0),
@@ -229,7 +257,10 @@ def configuration(machine: Machine, checkpoint: Checkpoint | None) -> tuple[str,
     """The folder of a virtual machine's configuration, and the file in it, of a checkpoint too."""
     folder = "Virtual Machines" if checkpoint is None else "Snapshots"
     owner = checkpoint or machine
-    return machine.root, f"{folder}\\{owner.id}.vmcx"
+    root = machine.root
+    if checkpoint is not None and machine.snapshot_root:
+        root = machine.snapshot_root
+    return root, f"{folder}\\{owner.id}.vmcx"
 
 
 def has_guest_state(machine: Machine) -> bool:

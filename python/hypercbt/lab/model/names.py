@@ -7,6 +7,7 @@ from hypercbt.lab.model.state import Checkpoint, Disk, Machine, ReferencePoint
 from hypercbt.lab.wire.provider import VIRTUALIZATION, Ref
 
 COMPUTER = "Msvm_ComputerSystem"
+PLANNED = "Msvm_PlannedComputerSystem"
 SETTINGS = "Msvm_VirtualSystemSettingData"
 DRIVE = "Msvm_ResourceAllocationSettingData"
 STORAGE = "Msvm_StorageAllocationSettingData"
@@ -48,8 +49,9 @@ def meant(ref: object, class_name: str, key: str) -> str | None:
 
 
 def machine_ref(machine: Machine) -> Ref:
-    """The virtual machine."""
-    return Ref(COMPUTER, {"CreationClassName": COMPUTER, "Name": machine.id})
+    """The virtual machine, planned or standing."""
+    class_name = PLANNED if machine.planned else COMPUTER
+    return Ref(class_name, {"CreationClassName": class_name, "Name": machine.id})
 
 
 def settings_ref(owner: Machine | Checkpoint) -> Ref:
@@ -81,6 +83,17 @@ def drive_id(machine: Machine, guid: str, disk: Disk, end: str) -> str:
     """The instance id of a drive (`D`) or of what is in it (`L`)."""
     controller = controller_id(machine, guid, disk.controller, disk.number)
     return f"{controller}\\{disk.slot}\\{end}"
+
+
+_PATH = re.compile(r'[^"]*:(\w+)\.InstanceID="([^"]*)"', re.ASCII)
+
+
+def meant_by_path(text: object, class_name: str) -> str | None:
+    """The instance id in a path as text, as `Parent` holds it; None where it is none, or one to another class."""
+    found = _PATH.fullmatch(text) if isinstance(text, str) else None
+    if found is None or found[1].casefold() != class_name.casefold():
+        return None
+    return found[2].replace("\\\\", "\\")
 
 
 def path_text(host: str, class_name: str, instance_id: str) -> str:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 Untracked: TypeAlias = Literal["short", "null"]
 Lost: TypeAlias = Literal["return", "job", "fault"]
+IdConflict: TypeAlias = Literal["import", "validate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,13 @@ class Quirks:
     tracking_travels: bool = True
     """Ids survive the move of a virtual machine, files and all, to another host [?]. On shared storage they do [V]."""
 
+    # Importing
+    id_conflict: IdConflict = "import"
+    """Where it is said that a virtual machine of this id stands already [?]: by the job of the import, for settings of one id
+    cannot be told apart [I]; or only when the planned one is validated or realized."""
+    importable_versions: tuple[str, str] = ("8.0", "10.0")
+    """The oldest and the newest configuration version that a planned machine may have: these are Server 2022's [V]."""
+
     # Merges
     export_stops_merging: bool = True
     """An export without the storage leaves merging switched off [V]."""
@@ -102,6 +110,7 @@ class Quirks:
         for name, known in (
             ("untracked", get_args(Untracked)),
             ("lost", get_args(Lost)),
+            ("id_conflict", get_args(IdConflict)),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}")

@@ -42,6 +42,8 @@ NAMES = {
 
 _CHANGEABLE = {"InstanceID", "ElementName", "Notes"}
 """What may be sent to `ModifySystemSettings` here. A read-only property fails the job [V*]."""
+_CHANGEABLE_PLANNED = _CHANGEABLE | {"SnapshotDataRoot", "SwapFileDataRoot"}
+"""What may be sent of a planned machine: clients set these two [V]."""
 
 
 class Services:
@@ -117,26 +119,23 @@ class Services:
         if not isinstance(settings, Thing):
             raise RefusedError(INVALID_PARAMETER)
         machine, owner = self._owner(settings.values.get("InstanceID"))
+        if machine.planned:
+            idle(self._world, machine)
+        known = _CHANGEABLE_PLANNED if machine.planned else _CHANGEABLE
         sent = {name for name, value in settings.values.items() if value is not None}
 
         def work() -> list[Ref]:
-            if sent - _CHANGEABLE:
+            if sent - known:
                 words = self._world.words
                 raise JobFailedError(
-                    f"{words['read_only']}: {', '.join(sorted(sent - _CHANGEABLE))}"
+                    f"{words['read_only']}: {', '.join(sorted(sent - known))}"
                 )
-            name, notes = (
-                settings.values.get("ElementName"),
-                settings.values.get("Notes"),
-            )
-            if isinstance(name, str):
-                owner.name = name
-            if isinstance(notes, tuple):
-                machine.notes = "\n".join(map(str, notes))
-            self._world.store.save(machine)
+            _change(machine, owner, settings)
+            if not machine.planned:
+                self._world.store.save(machine)
             return []
 
-        plain = not sent - _CHANGEABLE and call.fail_job is None and not call.misfits
+        plain = not sent - known and call.fail_job is None and not call.misfits
         if plain and not self._world.quirks.rename_by_job:
             work()
             return {"Job": None, "ReturnValue": 0}
@@ -150,6 +149,8 @@ class Services:
         if not isinstance(settings, Thing):
             raise RefusedError(INVALID_PARAMETER)
         machine, _ = self._owner(settings.values.get("InstanceID"))
+        if machine.planned:
+            raise RefusedError(INVALID_PARAMETER)  # nothing of it can merge [I]
         machine.merging = settings.values.get("EnabledState") == 1
         self._world.store.save(machine)
         self._merges.start(machine)
@@ -239,10 +240,25 @@ class Services:
 
     def _owner(self, instance_id: Cim) -> tuple[Machine, Machine | Checkpoint]:
         own = place(instance_id)
-        machine = self._world.store.machine(own.guid) if own else None
-        if machine is not None:
+        machines = list(self._world.machines_of(own.guid)) if own else []
+        if len(machines) > 1:  # nobody can tell which is meant
+            raise RefusedError(INVALID_PARAMETER)
+        for machine in machines:
             return machine, machine
         found = self._world.store.checkpoint(own.guid) if own else None
         if found is None:
             raise RefusedError(INVALID_PARAMETER)
         return found
+
+
+def _change(machine: Machine, owner: Machine | Checkpoint, settings: Thing) -> None:
+    name, notes = settings.values.get("ElementName"), settings.values.get("Notes")
+    if isinstance(name, str):
+        owner.name = name
+    if isinstance(notes, tuple):
+        machine.notes = "\n".join(map(str, notes))
+    if machine.planned:
+        for_checkpoints = settings.values.get("SnapshotDataRoot")
+        swap = settings.values.get("SwapFileDataRoot")
+        machine.snapshot_root = str(for_checkpoints or machine.snapshot_root)
+        machine.swap_root = str(swap or machine.swap_root)

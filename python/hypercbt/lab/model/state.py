@@ -13,6 +13,10 @@ RUNNING, OFF, SAVED, PAUSED = 2, 3, 6, 9
 """Values of `EnabledState`, as real hosts were seen to give them [V*]."""
 
 
+DVD_SLOT = {1: ("IDE", 1, 1), 2: ("SCSI", 0, 63)}
+"""Where the DVD drive is, by generation: its disc is in the same class as the disks (and must not be taken for one)."""
+
+
 @dataclass(slots=True)
 class Disk:
     """A virtual hard disk in its slot."""
@@ -24,7 +28,8 @@ class Disk:
     kind: str
     """`vhdx`, `vhd`, `vhds` or `pass-through`."""
     files: list[str]
-    """The base file and what stands on it, nearest to the guest last. The guest writes to the last."""
+    """The base file and what stands on it, nearest to the guest last. The guest writes to the last. None: a drive of a planned
+    machine with nothing in it."""
     disk_id: str
     size: int
     made: bool = False
@@ -112,6 +117,21 @@ class Machine:
     made: bool = False
     """Whether its configuration files were made."""
     notes: str = ""
+    snapshot_root: str = ""
+    """Where the configuration of its checkpoints is; its own folder where nothing else was said."""
+    swap_root: str = ""
+    definition: str = ""
+    """Only of one that is planned: the file that it was imported from."""
+
+    @property
+    def planned(self) -> bool:
+        """Whether it was imported, and does not stand yet."""
+        return self.definition != ""
+
+    @property
+    def work_key(self) -> str:
+        """What work on it is known by: a planned one and one that stands may have one GUID."""
+        return f"planned {self.id}" if self.planned else self.id
 
     def disk(self, location: str) -> Disk | None:
         """The disk in this place."""

@@ -3,7 +3,7 @@
 import random
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hypercbt.lab.model.clock import Agenda, Clock
@@ -35,9 +35,23 @@ class World:
     agenda: Agenda = field(default_factory=Agenda)
     lock: threading.RLock = field(default_factory=threading.RLock)
     busy: dict[str, int] = field(default_factory=dict)
-    """What is being done to a virtual machine."""
+    """What is being done to a virtual machine, by its `work_key`."""
+    planned: dict[str, Machine] = field(default_factory=dict)
+    """What was imported and does not stand yet, by GUID. Nobody has written down that it outlives a restart, so here it does
+    not [?]."""
     dead: bool = False
     """It was stopped, or the power was cut: nothing happens any more."""
+
+    def machines(self) -> Iterator[Machine]:
+        """All of them, standing and planned."""
+        yield from self.store
+        yield from list(self.planned.values())
+
+    def machines_of(self, guid: str) -> Iterator[Machine]:
+        """Those of a GUID: one that stands, one that is planned, or both."""
+        for found in (self.store.machine(guid), self.planned.get(guid.upper())):
+            if found is not None:
+                yield found
 
     def guid(self) -> str:
         """A new GUID, in capitals."""
@@ -54,11 +68,15 @@ class JobFailedError(Exception):
     Args:
         message: The reason, in the host's language.
         code: The job's `ErrorCode`.
+        reasons: Each of several, for `GetErrorEx`.
     """
 
-    def __init__(self, message: str, code: int = 32768) -> None:
+    def __init__(
+        self, message: str, code: int = 32768, reasons: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.reasons = tuple(reasons) or (message,)
 
 
 class RefusedError(Exception):
@@ -73,9 +91,12 @@ class RefusedError(Exception):
         self.code = code
 
 
+NOT_SUPPORTED = 32770
 INVALID_PARAMETER = 32773
 INVALID_STATE = 32775
 FILE_NOT_FOUND = 32779
+FILE_IN_USE = 32779
+"""The same number means this where something is imported [V]."""
 SNAPSHOT_INVALID_PARAMETER = 4
 """In the family of codes that the snapshot service uses."""
 
@@ -89,5 +110,5 @@ def no_object(world: World) -> ProviderError:
 
 def idle(world: World, machine: Machine) -> None:
     """Refuse where something else is being done to the virtual machine (quirk Q27, [V*])."""
-    if machine.id in world.busy:
+    if machine.work_key in world.busy:
         raise RefusedError(INVALID_STATE)

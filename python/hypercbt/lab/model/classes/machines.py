@@ -11,6 +11,8 @@ from hypercbt.lab.model.classes.disks import ALLOCATION
 
 _SETTINGS = "CIM_SettingData CIM_ManagedElement"
 
+_PARENTS = "CIM_ComputerSystem CIM_System CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement"
+
 CLASSES = (
     cim_class(
         "Msvm_ComputerSystem",
@@ -27,12 +29,27 @@ CLASSES = (
         uint16 LastReplicationType; datetime LastApplicationConsistentReplicationTime; datetime LastReplicationTime
         datetime LastSuccessfulBackupTime; uint16 EnhancedSessionModeState; uint32 HwThreadsPerCoreRealized
         """,
-        parents="CIM_ComputerSystem CIM_System CIM_EnabledLogicalElement CIM_LogicalElement CIM_ManagedSystemElement CIM_ManagedElement",
+        parents=_PARENTS,
         methods={
             "RequestStateChange": method(
                 "uint16 RequestedState; datetime TimeoutPeriod", "ref Job"
             )
         },
+    ),
+    cim_class(
+        "Msvm_PlannedComputerSystem",
+        "CreationClassName Name",
+        ELEMENT,
+        STATUS,
+        ENABLED,
+        """
+        string CreationClassName; string NameFormat; string PrimaryOwnerName; string PrimaryOwnerContact; string[] Roles
+        string[] OtherIdentifyingInfo; string[] IdentifyingDescriptions; uint16[] Dedicated
+        string[] OtherDedicatedDescriptions; uint16 ResetCapability; uint16[] PowerManagementCapabilities
+        uint16[] AssignedNumaNodeList; uint64 OnTimeInMilliseconds; uint32 ProcessID
+        datetime TimeOfLastConfigurationChange
+        """,
+        parents=_PARENTS,
     ),
     cim_class(
         "Msvm_VirtualSystemSettingData",

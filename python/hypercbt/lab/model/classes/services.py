@@ -44,6 +44,24 @@ CLASSES = (
                 "ref ComputerSystem; string ExportDirectory; <Msvm_VirtualSystemExportSettingData> ExportSettingData",
                 "ref Job",
             ),
+            "ImportSystemDefinition": method(
+                "string SystemDefinitionFile; string SnapshotFolder; boolean GenerateNewSystemIdentifier",
+                "ref ImportedSystem; ref Job",
+            ),
+            "AddResourceSettings": method(
+                "ref AffectedConfiguration; <CIM_ResourceAllocationSettingData>[] ResourceSettings",
+                "ref[] ResultingResourceSettings; ref Job",
+            ),
+            "ModifyResourceSettings": method(
+                "<CIM_ResourceAllocationSettingData>[] ResourceSettings",
+                "ref[] ResultingResourceSettings; ref Job",
+            ),
+            "RemoveResourceSettings": method("ref[] ResourceSettings", "ref Job"),
+            "ValidatePlannedSystem": method("ref PlannedSystem", "ref Job"),
+            "RealizePlannedSystem": method(
+                "ref PlannedSystem", "ref ResultingSystem; ref Job"
+            ),
+            "DestroySystem": method("ref AffectedSystem", "ref Job"),
             "GetSummaryInformation": method(
                 "ref[] SettingData; uint32[] RequestedInformation",
                 "Msvm_SummaryInformation[] SummaryInformation",
