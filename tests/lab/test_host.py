@@ -1,5 +1,6 @@
 """The lab host whole, over real HTTP, asked by a client that is not ours: the requests stand here as they are sent."""
 
+import gc
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -218,6 +219,21 @@ def test_the_power_is_cut_in_the_middle_of_a_request(host: LabHost) -> None:
     assert client.job(client.snapshot(vm))[0] == "7"
     changes = client.changes(frozen_file(vm), str(since), 8 << 20)
     assert any(at <= 0 < at + length for at, length in changes)
+
+
+def test_a_connection_that_breaks_before_its_answer_is_closed_at_once(
+    host: LabHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it is closed when memory is tidied up, whoever runs then."""
+    left: list[object] = []
+    gc.collect()
+    monkeypatch.setattr(sys, "unraisablehook", left.append)
+    host.faults.add(Fault("*", Run(host.power_cut)))
+    with pytest.raises(Exception, match=r"(?i)connection|aborted|remote|protocol"):
+        Client(host).query("SELECT * FROM Msvm_ComputerSystem")
+    host.restart()
+    gc.collect()
+    assert left == []
 
 
 def test_power_that_is_gone_is_not_cut_again(

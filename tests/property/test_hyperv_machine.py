@@ -6,7 +6,6 @@ Few runs by default. `HYPERCBT_MACHINE_RUNS` says how many others, of `HYPERCBT_
 
 import os
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
@@ -214,11 +213,6 @@ class HyperVMachine(BackedUpMachine):
 
 RUNS = int(os.environ.get("HYPERCBT_MACHINE_RUNS", "0"))
 STEPS = int(os.environ.get("HYPERCBT_MACHINE_STEPS", "30"))
-
-# After a power cut the lab leaves some of its own sockets to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 
 SEED = int(os.environ.get("HYPERCBT_MACHINE_SEED", "1"))
 TestHyperVMachine = seeded(HyperVMachine, SEED) if RUNS else HyperVMachine.TestCase

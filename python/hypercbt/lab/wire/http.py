@@ -59,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         """Close the connection, also where it broke."""
         with contextlib.suppress(OSError):
             super().finish()
+        self.rfile.close()  # left open where the end of an answer could not be sent
         self.server.closed(self.request)
         self.request.close()
 
