@@ -35,7 +35,9 @@ class Site(Restorer):
     @property
     def definition(self) -> str:
         """The exported configuration, as the host calls it."""
-        return f"C:\\VMs\\export\\web01\\Virtual Machines\\{self.vm.machine.id}.vmcx"
+        machine = self.vm.machine
+        folder = f"C:\\VMs\\export\\{machine.name}\\Virtual Machines"
+        return f"{folder}\\{machine.id}.vmcx"
 
     def export(self) -> None:
         answer = self.host.call(

@@ -100,6 +100,63 @@ def test_two_planned_machines_never_have_one_id(tmp_path: Path) -> None:
         assert len(made.all(PLANNED)) == 1
 
 
+def test_a_machine_that_is_handed_over_meanwhile_has_taken_the_id(
+    tmp_path: Path,
+) -> None:
+    with site(tmp_path / "a") as made, Host(tmp_path / "b") as host:
+        made.vm.rename("web02")  # its folder is that of the old name
+        made.export()
+        made.copy_disk()
+        for file in (made.definition, COPY):
+            host.local(file).parent.mkdir(parents=True)
+            shutil.copyfile(made.host.local(file), host.local(file))
+        other = Site(host, made.vm)
+        planned = other.planned(made.definition, fresh=False)
+        (disk,) = other.disks(planned.name)
+        other.done(other.rewire(disk, COPY))
+        other.done(other.validate(planned))
+        made.host.move(made.vm, host)
+        for ask in (other.validate, other.realize):
+            job = other.job(ask(planned))
+            assert job.state == 10
+            assert planned.name in job.error
+        assert host.vm(planned.name).disks[0].path.endswith("web01\\disk0.vhdx")
+
+
+def test_nobody_gets_the_folder_that_a_planned_machine_will_have(
+    tmp_path: Path,
+) -> None:
+    with site(tmp_path) as made:
+        machines = [made.vm.machine.id]
+        machines += [made.planned(made.definition).name for _ in range(2)]
+        machines.append(made.host.add_vm("web01").machine.id)
+        roots = [
+            row["ConfigurationDataRoot"]
+            for guid in machines
+            for row in made.all(SETTINGS, f"WHERE InstanceID='Microsoft:{guid}'")
+        ]
+        assert len(roots) == len(set(roots)) == 4
+
+
+def test_a_machine_whose_disks_are_elsewhere_is_not_handed_over_without_them(
+    tmp_path: Path,
+) -> None:
+    storage = tmp_path / "shared"
+    with (
+        site(tmp_path / "a", storage=storage) as made,
+        Host(tmp_path / "b") as apart,
+        Host(tmp_path / "c", storage=storage) as beside,
+    ):
+        planned = made.ready()
+        made.done(made.realize(planned))
+        copy = made.host.vm(planned.name)
+        with pytest.raises(ValueError, match="outside"):
+            made.host.move(copy, apart)
+        assert copy.disks[0].read(0, 512) == bytes(512)
+        made.host.move(copy, beside)
+        assert copy.disks[0].read(0, 512) == bytes(512)
+
+
 def test_a_definition_in_use_is_32779(tmp_path: Path) -> None:
     with site(tmp_path) as made:
         checkpoint = made.vm.checkpoint()
