@@ -55,7 +55,9 @@ class Leftovers:
     began: datetime | None
     """When it began; None: a moment ago, for sure."""
     committed: bool
-    """Whether its restore point was made: only then a reference point may be its own."""
+    """Whether its restore point was made: only then it makes a reference point."""
+    tidied: bool = False
+    """Whether somebody has begun to take it away before, and where the host refused that, has maybe converted it."""
     sealed: bool = False
     """Whether its baseline stands: that names the only reference point that was ever its own."""
     at_once: bool = True
@@ -118,6 +120,7 @@ def leftovers(
         lease.reference_points | recorded(baselines),
         lease.created,
         committed,
+        tidied=lease.state == "fenced",
         sealed=any(baseline.point == lease.run for baseline in baselines),
         at_once=committed and _made_at_once(repository, lease.run),
         pending=True,
@@ -146,7 +149,8 @@ def take_away(machine: Machine, left: Leftovers, limits: Limits) -> Removed:
     for checkpoint in found:
         destroy(machine, checkpoint, limits)
     candidates: list[ReferencePoint] = []
-    if left.committed and not left.sealed and not found:
+    may_be_converted = left.tidied or (left.committed and not left.sealed)
+    if may_be_converted and not found:
         candidates = may_be_own(machine.reference_points(), left)
     sure = is_own(candidates, left)
     for point in candidates if sure else ():

@@ -250,6 +250,18 @@ def test_the_reference_points_of_a_run_that_did_not_commit_are_never_its_own() -
     assert "of another product" in [p.id for p in scene.points]
 
 
+def test_what_a_checkpoint_became_for_somebody_who_tidied_up_and_died_is_told() -> None:
+    """The host refused to delete it. It was converted instead, and nobody came to destroy the reference point."""
+    scene = Scene()
+    dead(scene, state="fenced")
+    scene.add_reference_point("RP-left")
+    done = run(scene)
+    assert "destroy-reference-point RP-left" not in scene.events
+    (finding,) = findings(done)
+    assert "the reference point RP-left may be ours or somebody else's" in finding
+    assert scene.open_leases == []
+
+
 def test_a_dead_runs_lease_stays_open_while_the_host_does_not_give_its_checkpoint_back() -> (
     None
 ):
