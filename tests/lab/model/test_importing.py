@@ -3,14 +3,23 @@
 import json
 import shutil
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
 from hypercbt.lab import Quirks, TrackedDisk
 from hypercbt.lab.model.configuration import _MAGIC
-from lab.model.calling import Host, piece
+from lab.model.calling import Host
 from lab.model.restored import COPY, Site, site
-from lab.wire.restoring import COMPUTER, PLANNED, SETTINGS, settings, system
+from lab.wire.restoring import (
+    COMPUTER,
+    PLANNED,
+    SETTINGS,
+    STORAGE,
+    reference,
+    settings,
+    system,
+)
 
 
 def test_an_import_makes_a_planned_machine_that_is_no_computer_system(
@@ -54,6 +63,24 @@ def test_its_settings_and_disks_are_found_through_it(tmp_path: Path) -> None:
         assert planned.name not in said.text
 
 
+def test_nothing_of_a_planned_machine_merges_or_is_exported(tmp_path: Path) -> None:
+    with site(tmp_path) as made:
+        planned = made.planned(made.definition)
+        for name in ("Msvm_DiskMergeSettingData", "Msvm_SystemExportSettingData"):
+            assert len(made.all(name)) == 1
+        text = (
+            '<INSTANCE CLASSNAME="Msvm_DiskMergeSettingData">'
+            f'<PROPERTY NAME="InstanceID" TYPE="string"><VALUE>Microsoft:{planned.name}\\D</VALUE></PROPERTY>'
+            '<PROPERTY NAME="EnabledState" TYPE="uint32"><VALUE>0</VALUE></PROPERTY></INSTANCE>'
+        )
+        said = f"<p:SettingData>{escape(text)}</p:SettingData>"
+        assert made.code(made.invoke("ModifyDiskMergeSettings", said)) == 32773
+        export = reference("ComputerSystem", planned)
+        export += "<p:ExportDirectory>C:\\VMs\\again</p:ExportDirectory>"
+        refused = made.invoke("ExportSystemDefinition", export)
+        assert refused.fault[0] == "a:DestinationUnreachable"
+
+
 def test_the_id_is_kept_unless_a_new_one_is_wanted(tmp_path: Path) -> None:
     with site(tmp_path / "a") as made, Host(tmp_path / "b") as host:
         file, guid = "C:\\VMs\\web01.vmcx", made.vm.machine.id
@@ -84,6 +111,9 @@ def test_or_it_is_said_when_the_planned_one_is_validated_or_realized(
         made.copy_disk()
         disk, _ = made.disks(planned.name)
         assert made.code(made.rewire(disk, COPY)) == 32773
+        where = f"Microsoft:{planned.name}"
+        named = settings("SystemSettings", SETTINGS, InstanceID=where, ElementName="x")
+        assert made.code(made.invoke("ModifySystemSettings", named)) == 32773
         for ask in (made.validate, made.realize):
             job = made.job(ask(planned))
             assert job.state == 10
@@ -264,6 +294,20 @@ def test_a_file_that_is_no_definition_fails_the_job(
         made.planned("C:\\VMs\\a.vmcx", fresh=False)
 
 
+def test_a_definition_names_the_files_of_its_moment(tmp_path: Path) -> None:
+    with site(tmp_path) as made:
+        guid = made.vm.checkpoint().upper()
+        made.export()
+        frozen, active = made.vm.machine.disks[0].files
+        kept = f"{made.vm.machine.root}\\Snapshots\\{guid}.vmcx"
+        copy = "C:\\VMs\\kept.vmcx"
+        shutil.copyfile(made.host.local(kept), made.host.local(copy))
+        for definition, file in ((made.definition, active), (copy, frozen)):
+            (disk,) = made.disks(made.planned(definition).name)
+            (row,) = [row for row in made.all(STORAGE) if row["InstanceID"] == disk]
+            assert row["HostResource"] == file
+
+
 # Validating
 
 
@@ -305,7 +349,7 @@ def test_a_file_that_a_machine_uses_is_in_use_in_any_case(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"no disk" * 1000])
-@pytest.mark.parametrize("suffix", ["vhdx", "iso"])
+@pytest.mark.parametrize("suffix", ["vhdx", "vhd", "iso"])
 def test_a_file_that_is_no_disk_is_none(
     tmp_path: Path, content: bytes, suffix: str
 ) -> None:
@@ -358,141 +402,3 @@ def test_a_version_that_the_host_does_not_know_is_named(
     quirks = Quirks(importable_versions=versions)
     with site(tmp_path, quirks=quirks) as made:
         assert made.job(made.validate(made.ready())).state == state
-
-
-# Realizing
-
-
-@pytest.mark.parametrize("generation", [1, 2])
-def test_a_planned_machine_becomes_one_that_stands(
-    tmp_path: Path, generation: int
-) -> None:
-    with site(tmp_path, generation=generation) as made:
-        made.vm.disks[0].write(4096, piece(1))
-        planned = made.ready()
-        assert made.done(made.validate(planned)) == []
-        said = made.realize(planned)
-        (nil,) = said.named("ResultingSystem")
-        assert list(nil) == []
-        job = made.job(said)
-        assert (job.state, job.type) == (7, 141)
-        assert job.created == [system(COMPUTER, planned.name)]
-        assert made.all(PLANNED) == []
-        (row,) = made.all(COMPUTER, f"WHERE Name='{planned.name}'")
-        assert row["EnabledState"] == "3"
-        copy = made.host.vm(planned.name)
-        assert copy.disks[0].read(4096, 4096) == piece(1)
-        copy.disks[0].write(4096, piece(2))
-        assert made.vm.disks[0].read(4096, 4096) == piece(1)
-        assert copy.reference_points == ()
-        root, file = copy.machine.root, f"Virtual Machines\\{planned.name}.vmcx"
-        assert root != made.vm.machine.root
-        assert made.host.local(f"{root}\\{file}").exists()
-        made.host.restart()
-        assert made.host.vm(planned.name).disks[0].read(4096, 4096) == piece(2)
-
-
-def test_its_guest_state_is_copied_from_beside_the_definition(tmp_path: Path) -> None:
-    with site(tmp_path) as made:
-        state = made.host.local(made.definition).with_suffix(".vmgs")
-        state.write_bytes(b"what the guest's firmware remembers")
-        planned = made.ready()
-        made.done(made.realize(planned))
-        root = made.host.vm(planned.name).machine.root
-        own = made.host.local(f"{root}\\Virtual Machines\\{planned.name}.vmgs")
-        assert own.read_bytes() == state.read_bytes()
-
-
-@pytest.mark.parametrize("travels", [True, False])
-def test_ids_travel_with_the_files_of_a_tracker_or_not_at_all(
-    tmp_path: Path, travels: bool
-) -> None:
-    with site(tmp_path, quirks=Quirks(tracking_travels=travels)) as made:
-        planned = made.ready()
-        with TrackedDisk.open(made.host.local(COPY)) as disk:
-            sealed = disk.seal()
-        made.done(made.realize(planned))
-        ids = made.host.vm(planned.name).disks[0].tracked.ids
-        assert ids == ([sealed] if travels else [])
-
-
-def test_a_file_that_somebody_else_has_open_leaves_the_machine_planned(
-    tmp_path: Path,
-) -> None:
-    with site(tmp_path) as made:
-        planned = made.ready()
-        with TrackedDisk.open(made.host.local(COPY)):
-            assert made.job(made.realize(planned)).state == 10
-            (row,) = made.all(PLANNED)
-            assert row["Name"] == planned.name
-            assert len(made.host.vms) == 1
-            assert list(made.host.local("C:\\VMs").rglob(f"{planned.name}.*")) == []
-        made.done(made.realize(planned))
-        assert len(made.host.vms) == 2
-
-
-def test_a_checkpoint_of_it_is_where_it_was_told_to_be(tmp_path: Path) -> None:
-    with site(tmp_path) as made:
-        planned = made.ready()
-        where = {"InstanceID": f"Microsoft:{planned.name}"}
-        said = settings(
-            "SystemSettings", SETTINGS, **where, SnapshotDataRoot="C:\\VMs\\copy"
-        )
-        made.invoke("ModifySystemSettings", said)
-        made.done(made.realize(planned))
-        guid = made.host.vm(planned.name).checkpoint().upper()
-        assert made.host.local(f"C:\\VMs\\copy\\Snapshots\\{guid}.vmcx").exists()
-        (row,) = made.all(SETTINGS, f"WHERE InstanceID='Microsoft:{guid}'")
-        assert row["ConfigurationDataRoot"] == "C:\\VMs\\copy"
-
-
-# The end of a planned one
-
-
-def test_a_planned_machine_that_is_destroyed_leaves_its_files_alone(
-    tmp_path: Path,
-) -> None:
-    with site(tmp_path) as made:
-        planned = made.ready()
-        before = made.host.local(COPY).read_bytes()
-        made.done(made.destroy(planned))
-        assert made.all(PLANNED) == []
-        assert made.host.local(COPY).read_bytes() == before
-        assert made.destroy(planned).fault[0] == "a:DestinationUnreachable"
-        assert made.validate(planned).fault[0] == "a:DestinationUnreachable"
-
-
-def test_a_machine_that_stands_is_neither_planned_nor_destroyed(tmp_path: Path) -> None:
-    with site(tmp_path) as made:
-        stands = system(COMPUTER, made.vm.machine.id)
-        assert made.code(made.destroy(stands)) == 32770
-        for ask in (made.validate, made.realize):
-            assert ask(stands).fault[0] == "a:DestinationUnreachable"
-        assert made.vm.disks
-
-
-def test_a_job_keeps_others_from_a_planned_machine(tmp_path: Path) -> None:
-    with site(tmp_path) as made:
-        planned = made.ready()
-        (disk,) = made.disks(planned.name)
-        for ask in (made.validate, made.realize, made.destroy):
-            said = made.validate(planned)
-            assert made.code(ask(planned)) == 32775
-            assert made.code(made.rewire(disk, COPY)) == 32775
-            named = settings(
-                "SystemSettings",
-                SETTINGS,
-                InstanceID=f"Microsoft:{planned.name}",
-                ElementName="web02",
-            )
-            assert made.code(made.invoke("ModifySystemSettings", named)) == 32775
-            made.done(said)
-        made.done(made.realize(planned))
-
-
-def test_a_planned_machine_does_not_outlive_a_restart(tmp_path: Path) -> None:
-    with site(tmp_path) as made:
-        made.ready()
-        made.host.restart()
-        assert made.host.all(PLANNED) == []
-        assert len(made.host.vms) == 1

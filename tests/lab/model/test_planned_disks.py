@@ -9,6 +9,7 @@ from lab.model.restored import COPY, Site, site
 from lab.wire.restoring import (
     COMPUTER,
     DRIVE,
+    PLANNED,
     SETTINGS,
     STORAGE,
     Object,
@@ -210,6 +211,8 @@ def test_a_pass_through_disk_is_its_drive_and_no_host_has_that_of_another(
         (reason,) = made.job(made.validate(planned)).reasons
         assert "disk1.disk" in reason
         (outer,) = made.parts(DRIVE, planned.name, "Physical Disk Drive")
+        nothing = part(STORAGE, f"{outer.removesuffix('D')}L")
+        assert made.remove(nothing).fault[0] == "a:DestinationUnreachable"
         made.done(made.remove(part(DRIVE, outer)))
         made.done(made.realize(planned))
 
@@ -267,6 +270,15 @@ def test_a_drive_and_then_a_disk_in_it_are_added(tmp_path: Path) -> None:
         assert copy.disks[1].path == NEW
 
 
+def test_a_file_is_in_one_drive(tmp_path: Path) -> None:
+    with site(tmp_path) as made:
+        guid = made.ready().name
+        (outer,) = made.done(made.add(guid, drive(controller(made, guid), "5")))
+        made.done(made.add(guid, disk(dict(outer.keys)["InstanceID"], COPY)))
+        (reason,) = made.job(made.validate(system(PLANNED, guid))).reasons
+        assert reason.endswith(f": {COPY}")
+
+
 @pytest.mark.parametrize("slot", ["0", "63", "64", "-1", "x", "05"])
 def test_a_drive_needs_a_free_slot(tmp_path: Path, slot: str) -> None:
     with site(tmp_path) as made:
@@ -283,6 +295,11 @@ def test_a_disk_needs_an_empty_drive_of_this_machine(tmp_path: Path) -> None:
             assert made.job(made.add(guid, disk(place, NEW))).state == 10
         assert made.code(made.add(guid, disk(full))) == 32773
         assert len(made.disks(guid)) == 1
+        # Of the same place, but not of this machine.
+        (inner,) = made.disks(guid)
+        made.done(made.remove(part(STORAGE, inner)))
+        assert made.job(made.add(guid, disk(others, NEW))).state == 10
+        made.done(made.add(guid, disk(full, NEW)))
 
 
 def test_what_cannot_all_be_added_is_not_added_at_all(tmp_path: Path) -> None:

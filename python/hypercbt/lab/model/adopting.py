@@ -1,6 +1,8 @@
 """The disk files of a machine that is imported: they are there already, and others may have them open."""
 
-from hypercbt.lab.model.files import Files, describe
+from contextlib import suppress
+
+from hypercbt.lab.model.files import Files
 from hypercbt.lab.model.state import Machine
 from hypercbt.lab.model.store import Store
 from hypercbt.lab.model.vhd import VhdFile
@@ -15,6 +17,8 @@ def adopt(files: Files, machine: Machine, *, travels: bool) -> None:
         machine: Whose they become.
         travels: Go on with the trackers beside them.
 
+    What VHDX files say of themselves has been noted when the machine was validated.
+
     Raises:
         DiskInUseError: Another host has one open.
         OSError: One cannot be read.
@@ -24,7 +28,6 @@ def adopt(files: Files, machine: Machine, *, travels: bool) -> None:
         path = files.local(disk.files[0])
         if disk.kind == "vhdx":
             TrackedDisk.open(path).close()  # nobody else has it
-            describe(path, disk)
         elif disk.kind == "vhd":
             with VhdFile([path]) as opened:
                 disk.size = opened.size
@@ -39,8 +42,9 @@ def adopt(files: Files, machine: Machine, *, travels: bool) -> None:
 def give_up(files: Files, store: Store, machine: Machine) -> None:
     """Undo what a failed `adopt` has done. Disk files stay."""
     files.close(machine)
-    files.remove_configuration(machine, None)
     store.remove(machine)
     machine.made = False
     for disk in machine.disks:
         disk.made = False
+    with suppress(OSError):  # what failed may have been these
+        files.remove_configuration(machine, None)

@@ -82,9 +82,7 @@ class Associations:
             yield from self._world.machines()
             return
         if source.class_name in (COMPUTER, PLANNED):
-            for found in self._world.machines_of(source.keys.get("Name", "")):
-                if found.planned is (source.class_name == PLANNED):
-                    yield found
+            yield from self._world.machines_of(source.keys.get("Name", ""))
             return
         own = place(source.keys.get("InstanceID"))
         if own is None:

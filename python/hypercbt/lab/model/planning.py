@@ -190,6 +190,6 @@ class Planning:
                         shutil.copyfile(state, own)
             world.planned.pop(machine.id)
         except BaseException:
-            give_up(self._files, world.store, machine)
             machine.definition = text
+            give_up(self._files, world.store, machine)
             raise

@@ -257,8 +257,7 @@ def _change(machine: Machine, owner: Machine | Checkpoint, settings: Thing) -> N
         owner.name = name
     if isinstance(notes, tuple):
         machine.notes = "\n".join(map(str, notes))
-    if machine.planned:
-        for_checkpoints = settings.values.get("SnapshotDataRoot")
-        swap = settings.values.get("SwapFileDataRoot")
-        machine.snapshot_root = str(for_checkpoints or machine.snapshot_root)
-        machine.swap_root = str(swap or machine.swap_root)
+    snapshots = settings.values.get("SnapshotDataRoot")
+    swap = settings.values.get("SwapFileDataRoot")
+    machine.snapshot_root = str(snapshots or machine.snapshot_root)
+    machine.swap_root = str(swap or machine.swap_root)

@@ -7,6 +7,7 @@ from hypercbt.errors import HypercbtError
 from hypercbt.lab.model.files import describe
 from hypercbt.lab.model.paths import key
 from hypercbt.lab.model.state import Disk, Machine
+from hypercbt.lab.model.vhd import VhdFile
 from hypercbt.lab.model.world import World
 
 KINDS = {".vhdx": "vhdx", ".vhd": "vhd", ".vhds": "vhds"}
@@ -63,8 +64,10 @@ def _is_disk(path: Path, disk: Disk, file: str) -> bool:
     kind = KINDS.get(PureWindowsPath(file).suffix.lower())
     if kind != disk.kind:
         return False
-    if kind != "vhdx":
-        return path.stat().st_size >= 512
+    if kind == "vhd":
+        return VhdFile.is_one(path)
+    if kind == "vhds":  # its content is not looked at anywhere here
+        return True
     try:
         return describe(path, disk) == 0
     except HypercbtError:

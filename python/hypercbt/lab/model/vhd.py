@@ -10,6 +10,7 @@ from pathlib import Path
 from hypercbt.closing import Closing
 
 _FOOTER = struct.Struct(">8sIIQI4sI4sQQIII16sB427x")
+_COOKIE, _FIXED = b"conectix", 2
 _EPOCH = 946_684_800
 """VHD counts seconds from 2000 on."""
 
@@ -33,6 +34,17 @@ class VhdFile(Closing):
             file.truncate(size)
             file.seek(size)
             file.write(_footer(size))
+
+    @staticmethod
+    def is_one(path: Path) -> bool:
+        """Whether a file ends as a fixed VHD file does."""
+        size = path.stat().st_size - _FOOTER.size
+        if size < 0:
+            return False
+        with path.open("rb") as file:
+            file.seek(size)
+            found = _FOOTER.unpack(file.read(_FOOTER.size))
+        return (found[0], found[9], found[11]) == (_COOKIE, size, _FIXED)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on."""
@@ -98,7 +110,7 @@ def _footer(size: int) -> bytes:
 
     def pack(checksum: int) -> bytes:
         return _FOOTER.pack(
-            b"conectix",
+            _COOKIE,
             2,
             0x10000,
             0xFFFF_FFFF_FFFF_FFFF,
@@ -109,7 +121,7 @@ def _footer(size: int) -> bytes:
             size,
             size,
             0,  # no geometry: readers take the size
-            2,  # fixed
+            _FIXED,
             checksum,
             disk_id,
             0,

@@ -39,7 +39,7 @@ tracking, Q21 to Q24, are in test_tracking.py.
 | Q31 hand-over | `a_host_with[tracking_travels…]` |
 | Q32 paths in another case, volumes of a cluster | `q32_…`; shares come with SMB |
 | Q33 disks and machines without tracking | `q33_…` |
-| Q34 read-only properties | `q34_…`; importing is no part of a backup: ../test_restored_machine.py, and tests/lab/model/test_importing.py |
+| Q34 read-only properties | `q34_…`; importing is no part of a backup: ../test_restored_machine.py, and tests/lab/model/test_importing.py, test_realizing.py, test_planned_disks.py |
 | Q35 `GuestBackupType`, `SnapshotSettings` (U6) | `a_host_with[guest_backup_type…]`, `[empty_settings…]` |
 | Q36 PowerShell | none is run |
 """
