@@ -77,7 +77,7 @@ audit: setup ## AUDIT_DISKS (50) of each kind under hosts that miss changes, 36 
 tracking: setup ## what tracking costs a writer, through NBD with fio (minutes, on a quiet machine)
 	$(BIN)/python benches/tracking.py
 
-hyperv-kills: setup ## the client of a VM's backup killed, stopped and cut off at each request and storage call (half an hour); HYPERV_KILL_SEED (1)
+hyperv-kills: setup ## the client of a VM's backup killed, stopped and cut off at each request and storage call (half an hour on a quiet machine); HYPERV_KILL_SEED (1)
 	HYPERV_KILLS=all HYPERV_KILL_SEED=$(HYPERV_KILL_SEED) $(BIN)/pytest tests/crash/test_hyperv_kill.py -q -s
 
 hyperv-machines: setup ## a machine's life on lab hosts, drawn at random: MACHINE_RUNS (50), MACHINE_SEED (1)
