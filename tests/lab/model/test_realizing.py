@@ -71,17 +71,21 @@ def test_ids_travel_with_the_files_of_a_tracker_or_not_at_all(
         assert ids == ([sealed] if travels else [])
 
 
+@pytest.mark.parametrize("travels", [True, False])
 def test_a_file_that_somebody_else_has_open_leaves_the_machine_planned(
-    tmp_path: Path,
+    tmp_path: Path, travels: bool
 ) -> None:
-    with site(tmp_path) as made:
+    with site(tmp_path, quirks=Quirks(tracking_travels=travels)) as made:
         planned = made.ready()
-        with TrackedDisk.open(made.host.local(COPY)):
+        with TrackedDisk.open(made.host.local(COPY)) as theirs:
+            sealed = theirs.seal()
+            theirs.flush_tracking()
+            trackers = sorted(made.host.local(COPY).parent.iterdir())
             assert made.job(made.realize(planned)).state == 10
-            (row,) = made.all(PLANNED)
-            assert row["Name"] == planned.name
             assert kind_of(made, planned.name) == "System:Planned"
             assert len(made.host.vms) == 1
+            assert sorted(made.host.local(COPY).parent.iterdir()) == trackers
+            assert theirs.ids == [sealed]
         made.done(made.realize(planned))
         assert kind_of(made, planned.name) == "System:Realized"
         assert len(made.host.vms) == 2
@@ -116,6 +120,7 @@ def test_what_fails_late_leaves_nothing_of_it_behind(
         if not written:
             blocked.rmdir()
         made.done(made.realize(planned))
+        assert blocked.with_suffix(".vmcx").exists()
         assert len(made.host.vms) == 2
 
 

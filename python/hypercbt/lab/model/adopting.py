@@ -44,7 +44,5 @@ def give_up(files: Files, store: Store, machine: Machine) -> None:
     files.close(machine)
     store.remove(machine)
     machine.made = False
-    for disk in machine.disks:
-        disk.made = False
     with suppress(OSError):  # what failed may have been these
         files.remove_configuration(machine, None)
