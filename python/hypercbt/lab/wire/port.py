@@ -3,6 +3,8 @@
 import errno
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hypercbt.closing import Closing
 from hypercbt.errors import AddressInUseError
@@ -29,14 +31,28 @@ class HeldPort(Closing):
             return
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind((address, port))
-        except OSError as error:
+            with named(address, port):
+                self._socket.bind((address, port))
+        except BaseException:
             self._socket.close()
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUseError(f"{address}:{port} is in use") from error
             raise
         self.port = self._socket.getsockname()[1]
 
     def close(self) -> None:
         """Let go of it."""
         self._socket.close()
+
+
+@contextmanager
+def named(address: str, port: int) -> Iterator[None]:
+    """Say which port it is that somebody else has.
+
+    Raises:
+        AddressInUseError: Somebody listens there.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUseError(f"{address}:{port} is in use") from error
+        raise

@@ -8,17 +8,16 @@ with WireServer(provider, users={"lab": "lab"}) as server:
 ```
 """
 
-import errno
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from hypercbt.errors import AddressInUseError
 from hypercbt.lab.faults import FaultPlan
 from hypercbt.lab.simulation import Simulation
 from hypercbt.lab.wire.auth import Authority
 from hypercbt.lab.wire.listener import Listener
 from hypercbt.lab.wire.options import TlsFiles, WireOptions
+from hypercbt.lab.wire.port import named
 from hypercbt.lab.wire.provider import Provider
 from hypercbt.lab.wire.service import Record, Service
 
@@ -68,13 +67,12 @@ class WireServer(Simulation):
         self._authority = Authority(users, auth, self.options.host_name, spn_host)
         self._closed = False
         try:
-            self._listener = Listener(
-                (address, port), self._service, self._authority, self.options, tls
-            )
-        except BaseException as error:
+            with named(address, port):
+                self._listener = Listener(
+                    (address, port), self._service, self._authority, self.options, tls
+                )
+        except BaseException:
             self._authority.close()
-            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-                raise AddressInUseError(f"{address}:{port} is in use") from error
             raise
         self.address, self.port = self._listener.server_address[:2]
         self._thread = threading.Thread(
