@@ -8,7 +8,6 @@ from hypercbt.lab.model.merges import Merges
 from hypercbt.lab.model.names import (
     COMPUTER,
     SETTINGS,
-    machine_ref,
     meant,
     point_ref,
     settings_ref,
@@ -262,21 +261,15 @@ class Checkpoints:
         title: str,
         work: Callable[[], list[Ref]],
     ) -> dict[str, Cim]:
-        """Start a job, and let the virtual machine say until its end that it is busy."""
-        world = self._world
-
-        def over() -> None:
-            world.busy.pop(machine.id, None)
-            self._merges.start(machine)
-
-        world.busy[machine.id] = busy
-        return self._jobs.start(
+        """Start a job that holds the virtual machine; what can be merged is, once it is over."""
+        return self._jobs.hold(
             call,
+            machine,
+            busy=busy,
             type=type,
             title=title,
-            targets=[machine_ref(machine)],
             work=work,
-            lasting=over,
+            then=lambda: self._merges.start(machine),
         )
 
     def _machine(self, target: Cim) -> Machine:

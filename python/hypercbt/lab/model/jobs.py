@@ -121,17 +121,29 @@ class Jobs:
         type: int,
         title: str,
         work: Callable[[], Sequence[Ref]],
+        busy: int = 0,
+        then: Callable[[], None] = lambda: None,
     ) -> dict[str, Cim]:
-        """Start one that keeps others from a planned machine until it is over.
+        """Start one that keeps others from a virtual machine, planned or standing, until it is over.
 
-        They get 32775, as they would from one that stands (quirk Q27, [V*]; of planned ones [I]).
+        They get 32775 (quirk Q27, [V*]; of planned ones [I]).
+
+        Args:
+            call: As for `start`.
+            machine: Which one; nothing else may be done to it now.
+            type: As for `start`.
+            title: As for `start`.
+            work: As for `start`.
+            busy: The `OperationalStatus` of the machine meanwhile. Planned ones show none.
+            then: Is done when others may have it again.
         """
         idle(self._world, machine)
-        held = machine.work_key
-        self._world.busy[held] = 0  # no `OperationalStatus`: planned ones show none
+        held = machine.work_key  # realizing changes it
+        self._world.busy[held] = busy
 
         def over() -> None:
             self._world.busy.pop(held, None)
+            then()
 
         return self.start(
             call,

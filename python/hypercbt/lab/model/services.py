@@ -194,7 +194,6 @@ class Services:
         machine = self._world.store.machine(name) if name else None
         if machine is None:
             raise no_object(self._world)
-        idle(self._world, machine)
         settings = call.arguments.get("ExportSettingData")
         storage = (
             settings.values.get("CopyVmStorage")
@@ -209,18 +208,14 @@ class Services:
             self._world.store.save(machine)
             return []
 
-        def over() -> None:
-            self._world.busy.pop(machine.id, None)
-            self._merges.start(machine)
-
-        self._world.busy[machine.id] = EXPORTING
-        return self._jobs.start(
+        return self._jobs.hold(
             call,
+            machine,
+            busy=EXPORTING,
             type=EXPORT,
             title="export",
-            targets=[machine_ref(machine)],
             work=work,
-            lasting=over,
+            then=lambda: self._merges.start(machine),
         )
 
     def summary(self, call: Call) -> Answer:
