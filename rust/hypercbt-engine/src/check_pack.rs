@@ -1,8 +1,8 @@
 //! Reading one whole pack back: its name, and every record in it.
 
 use hypercbt_repo::{
-    ChunkId, DamagedPlace, Error as RepoError, IndexEntry, Location, NodeId, PackName,
-    RECORD_HEADER_BYTES, RecordKind, Repository, Storage, View, codec::Decoder, pack,
+    ChunkId, DamagedPlace, Error as RepoError, IndexEntry, NodeId, PackName, RECORD_HEADER_BYTES,
+    RecordKind, Repository, Storage, View, codec::Decoder, pack,
 };
 
 use crate::{Error, Result, fetch::Batch};
@@ -79,7 +79,7 @@ impl<'a> PackChecker<'a> {
             Ok(entries) => entries,
             Err(error) => {
                 check.damage.push(error.to_string());
-                indexed(self.view, name)?
+                self.view.index().entries_of(name)?
             }
         };
         let hash = self.records(name, len, &entries, &mut check);
@@ -190,32 +190,6 @@ impl<'a> PackChecker<'a> {
             });
         }
     }
-}
-
-/// What the index says that a pack holds, in order of place.
-fn indexed(view: &View, name: PackName) -> Result<Vec<IndexEntry>> {
-    let mut entries = Vec::new();
-    for segment in view.index().segments() {
-        if segment.packs().any(|(pack, _)| pack == name) {
-            for entry in segment.entries() {
-                let entry = entry?;
-                if entry.place.location.pack == name {
-                    let Location {
-                        offset, stored_len, ..
-                    } = entry.place.location;
-                    entries.push(IndexEntry {
-                        kind: entry.kind,
-                        id: entry.id,
-                        offset,
-                        stored_len,
-                    });
-                }
-            }
-        }
-    }
-    entries.sort_unstable_by_key(|entry| entry.offset);
-    entries.dedup();
-    Ok(entries)
 }
 
 /// The bytes of a record in a piece that starts at `at`; empty if it is not all there.

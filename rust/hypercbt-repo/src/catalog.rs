@@ -15,7 +15,7 @@ use hypercbt_file::step;
 
 use crate::{
     Error, IndexEntry, Location, PackName, RecordKind, Result, RunId, SegmentName, Storage,
-    index::{self, Index, IndexedPlace, PageCache, Places},
+    index::{self, Index, IndexedPlace, PageCache, Places, Written},
     name::{self, PACKS},
     pack,
 };
@@ -162,11 +162,11 @@ impl Catalog {
     }
 
     /// Writes a segment over packs that are durable, and counts them as listed from now on.
-    pub(crate) fn write_segment(&self, run: RunId, packs: &[IndexedPack]) -> Result<SegmentName> {
+    pub(crate) fn write_segment(&self, run: RunId, packs: &[IndexedPack]) -> Result<Written> {
         let segment = index::write(&*self.storage, &run.to_string(), packs, 0)?;
         let listed = packs.iter().map(|&(name, len, _)| (name, len));
         self.state_mut().packs.extend(listed);
-        self.index.add(segment)?;
+        self.index.add(segment.name)?;
         Ok(segment)
     }
 

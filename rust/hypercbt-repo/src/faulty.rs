@@ -1,10 +1,10 @@
-//! A storage that fails, or takes the process down with it, at a chosen call: for tests.
+//! A storage that fails, takes the process down with it, or lets somebody else go first at a chosen call: for tests.
 //!
 //! Every call to the storage and to its uploads has a number, from 0. A test runs once without a fault, reads
 //! how many calls there were, and then runs once for each of them.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -40,22 +40,29 @@ pub struct FaultyStorage<S> {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug)]
+#[derive(Default)]
 struct State {
     fault: Option<(usize, Fault)>,
+    other: Option<(usize, Box<dyn FnOnce() + Send>)>,
     calls: Vec<Call>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fault, calls, .. } = self;
+        f.debug_struct("State")
+            .field("fault", fault)
+            .field("calls", calls)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S: Storage> FaultyStorage<S> {
     /// Only writes the calls down.
     pub fn recording(inner: S) -> Self {
-        let state = State {
-            fault: None,
-            calls: Vec::new(),
-        };
         Self {
             inner,
-            state: Arc::new(Mutex::new(state)),
+            state: Arc::default(),
         }
     }
 
@@ -63,6 +70,13 @@ impl<S: Storage> FaultyStorage<S> {
     pub fn failing(inner: S, at: usize, fault: Fault) -> Self {
         let storage = Self::recording(inner);
         storage.state().fault = Some((at, fault));
+        storage
+    }
+
+    /// Does all that `other` does, which uses the same storage by another way, just before call number `at`.
+    pub fn interrupted(inner: S, at: usize, other: impl FnOnce() + Send + 'static) -> Self {
+        let storage = Self::recording(inner);
+        storage.state().other = Some((at, Box::new(other)));
         storage
     }
 
@@ -89,6 +103,9 @@ fn call(
         action,
         name: name.to_owned(),
     });
+    if let Some((_, other)) = state.other.take_if(|(at, _)| number == *at) {
+        other();
+    }
     match state.fault {
         Some((at, Fault::Fail(kind))) if number == at => Err(kind.into()),
         Some((at, Fault::FailFrom(kind))) if number >= at => Err(kind.into()),

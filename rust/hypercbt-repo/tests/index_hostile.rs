@@ -39,8 +39,8 @@ fn segment() -> (String, Vec<u8>) {
             (from..ENTRIES).map(entry).collect(),
         )
     };
-    let name = index::write(&storage, "run", &[pack(1, 0), pack(2, 120)], 0).unwrap();
-    let object = object_name(name);
+    let written = index::write(&storage, "run", &[pack(1, 0), pack(2, 120)], 0).unwrap();
+    let object = object_name(written.name);
     let bytes = storage.bytes(&object).unwrap().to_vec();
     assert_eq!(bytes[12..16], [2, 0, 0, 0]);
     (object, bytes)

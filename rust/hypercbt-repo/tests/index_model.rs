@@ -148,7 +148,8 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Write(written) => {
-                    index.add(index::write(&storage, "run", written, 0).unwrap()).unwrap();
+                    let segment = index::write(&storage, "run", written, 0).unwrap();
+                    index.add(segment.name).unwrap();
                     learn(&mut model, written);
                     packs.extend(written.iter().map(|(name, len, _)| (*name, *len)));
                 }

@@ -8,7 +8,7 @@ use super::{
     places::IndexedPlace,
     segment::Segment,
 };
-use crate::{Damage, RecordKind, Result};
+use crate::{Damage, IndexEntry, Location, RecordKind, Result};
 
 /// How many pages are read at once: 256 KiB.
 const READ_PAGES: u32 = 64;
@@ -22,6 +22,21 @@ pub struct SegmentEntry {
     pub kind: RecordKind,
     /// Where it stands.
     pub place: IndexedPlace,
+}
+
+impl SegmentEntry {
+    /// The same as the pack's own footer tells it.
+    pub(super) fn in_pack(&self) -> IndexEntry {
+        let Location {
+            offset, stored_len, ..
+        } = self.place.location;
+        IndexEntry {
+            kind: self.kind,
+            id: self.id,
+            offset,
+            stored_len,
+        }
+    }
 }
 
 /// The entries of a segment, from [`Segment::entries`]. Ends after the first error.

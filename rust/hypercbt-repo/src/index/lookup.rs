@@ -13,7 +13,7 @@ use super::{
     places::Places,
     segment::{Batch, Scratch, Segment, Wanted},
 };
-use crate::{Error, PackName, RecordKind, Result, SegmentName, Storage, name};
+use crate::{Error, IndexEntry, PackName, RecordKind, Result, SegmentName, Storage, name};
 
 /// How often the list of segments is read again because merges changed it meanwhile.
 const LISTINGS: usize = 16;
@@ -121,14 +121,42 @@ impl Index {
             ids,
             sorted: &sorted,
         };
+        self.despite_merges(|| self.find(batch))
+    }
+
+    /// All that the segments tell of one pack, in order of place, each entry once. Reads every entry of each
+    /// segment that has the pack: for when the pack cannot tell itself.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the segment.
+    pub fn entries_of(&self, pack: PackName) -> Result<Vec<IndexEntry>> {
+        self.despite_merges(|| {
+            let mut entries = Vec::new();
+            for segment in self.segments() {
+                if segment.packs().any(|(name, _)| name == pack) {
+                    for entry in segment.entries() {
+                        let entry = entry?;
+                        entries
+                            .extend((entry.place.location.pack == pack).then(|| entry.in_pack()));
+                    }
+                }
+            }
+            entries.sort_unstable_by_key(|entry| (entry.offset, entry.id));
+            entries.dedup();
+            Ok(entries)
+        })
+    }
+
+    /// Asks again, of the segments that stand now, where another run's merge has deleted one meanwhile: what was
+    /// in it stands in the merge's result.
+    fn despite_merges<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
         for _ in 0..LISTINGS {
-            match self.find(batch) {
-                // A merge deletes what it has replaced. What we need stands in its result.
+            match ask() {
                 Err(error) if error.is_not_found() => self.replace_merged()?,
                 result => return result,
             }
         }
-        self.find(batch)
+        ask()
     }
 
     /// The packs that the segments tell of, with their lengths when they were indexed; sorted. A

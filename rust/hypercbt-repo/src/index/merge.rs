@@ -147,7 +147,7 @@ pub(super) fn merge(
             None => drop(std::collections::binary_heap::PeekMut::pop(head)),
         }
     }
-    writer.finish()
+    writer.finish().map(|written| written.name)
 }
 
 /// The entries of a part, with its packs by their rows in the result's table. Both tables are
@@ -325,7 +325,7 @@ mod tests {
             .map(|number| pack(number, numbers(number).chain([1000])))
             .collect();
         let direct = super::super::write(&MemoryStorage::new(), "test", &packs, 1).unwrap();
-        assert_eq!(open(&storage).segments()[0].name(), direct);
+        assert_eq!(open(&storage).segments()[0].name(), direct.name);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use lookup::Index;
 pub use merge::{Merged, merge_if_due};
 pub use places::{IndexedPlace, Places};
 pub use segment::Segment;
-pub use writer::write;
+pub use writer::{Written, write};
 
 use crate::{Damage, Error, SegmentName};
 

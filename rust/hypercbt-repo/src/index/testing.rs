@@ -53,7 +53,7 @@ pub(super) fn place(pack: u8, number: u32) -> IndexedPlace {
 }
 
 pub(super) fn write(storage: &dyn Storage, packs: &[Pack]) -> SegmentName {
-    writer::write(storage, "test", packs, 0).unwrap()
+    writer::write(storage, "test", packs, 0).unwrap().name
 }
 
 pub(super) fn open(storage: &MemoryStorage) -> Index {

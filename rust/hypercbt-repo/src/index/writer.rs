@@ -15,7 +15,16 @@ use crate::{Damage, Error, IndexEntry, PackName, Result, SegmentName, Storage, U
 /// How much is handed to the storage at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Writes one segment over the entries of some packs, in any order, and returns its name.
+/// A segment that was just written. Another run's merge may have taken it in and deleted it already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Its name.
+    pub name: SegmentName,
+    /// Its length.
+    pub len: u64,
+}
+
+/// Writes one segment over the entries of some packs, in any order.
 ///
 /// All entries stand in memory once more, 48 bytes each: fine for a run's segment.
 /// The same packs and level give the same bytes and so the same name, whoever writes them.
@@ -27,7 +36,7 @@ pub fn write(
     owner: &str,
     packs: &[(PackName, u64, Vec<IndexEntry>)],
     level: u8,
-) -> Result<SegmentName> {
+) -> Result<Written> {
     let mut table: Vec<PackRow> = packs
         .iter()
         .map(|(name, len, _)| PackRow {
@@ -149,8 +158,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Writes what remains, makes the segment durable under its name and returns that.
-    pub(super) fn finish(mut self) -> Result<SegmentName> {
+    /// Writes what remains, and makes the segment durable under its name.
+    pub(super) fn finish(mut self) -> Result<Written> {
         if self.in_page() > 0 {
             self.end_page()?;
         }
@@ -176,7 +185,8 @@ impl SegmentWriter {
         let object = object_name(name);
         let finished = self.upload.finish(&object);
         finished.map_err(Error::storage("write", &object))?;
-        Ok(name)
+        let len = self.hasher.count();
+        Ok(Written { name, len })
     }
 
     /// How many entries the open page has.
@@ -242,8 +252,8 @@ mod tests {
 
     fn bytes(packs: &[(PackName, u64, Vec<IndexEntry>)]) -> Vec<u8> {
         let storage = MemoryStorage::new();
-        let name = write(&storage, "run", packs, 2).unwrap();
-        storage.bytes(&object_name(name)).unwrap().to_vec()
+        let written = write(&storage, "run", packs, 2).unwrap();
+        storage.bytes(&object_name(written.name)).unwrap().to_vec()
     }
 
     fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -304,9 +314,10 @@ mod tests {
     #[test]
     fn a_segment_is_named_by_the_hash_of_its_bytes() {
         let storage = MemoryStorage::new();
-        let name = write(&storage, "run", &[pack(1, 0..20_000)], 0).unwrap();
-        let bytes = storage.bytes(&object_name(name)).unwrap();
-        assert_eq!(name.0, *blake3::hash(&bytes).as_bytes());
+        let written = write(&storage, "run", &[pack(1, 0..20_000)], 0).unwrap();
+        let bytes = storage.bytes(&object_name(written.name)).unwrap();
+        assert_eq!(written.name.0, *blake3::hash(&bytes).as_bytes());
+        assert_eq!(written.len, bytes.len() as u64);
     }
 
     #[test]

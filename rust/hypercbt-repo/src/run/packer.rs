@@ -376,7 +376,10 @@ impl Shared {
         let sealed = builder.seal()?;
         let finished = if step::left_out("repo.packs.before_segment") {
             let FinishedPack { name, len, entries } = sealed.finished.clone();
-            self.try_write_segment(&[(name, len, entries)])?;
+            let packs = [(name, len, entries)];
+            self.view
+                .catalog()
+                .write_segment(self.settings.run, &packs)?;
             sealed.publish()?
         } else {
             sealed.publish()?
@@ -407,11 +410,11 @@ impl Shared {
         if packs.is_empty() {
             return Ok(());
         }
-        match self.try_write_segment(&packs) {
-            Ok(len) => {
+        match self.view.catalog().write_segment(self.settings.run, &packs) {
+            Ok(segment) => {
                 let mut progress = self.progress();
                 progress.stats.segments += 1;
-                progress.stats.metadata_bytes += len;
+                progress.stats.metadata_bytes += segment.len;
                 (progress.chunk_bytes, progress.node_bytes) = (0, 0);
                 drop(progress);
                 self.pending()
@@ -423,15 +426,6 @@ impl Shared {
                 Err(error)
             }
         }
-    }
-
-    fn try_write_segment(&self, packs: &[IndexedPack]) -> Result<u64> {
-        let run = self.settings.run;
-        let segment = self.view.catalog().write_segment(run, packs)?;
-        let name = index::object_name(segment);
-        self.storage
-            .len(&name)
-            .map_err(Error::storage("read", name))
     }
 
     /// Waits until the helper has nothing to do.
