@@ -188,6 +188,8 @@ class _Findings:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.under_way = False
+        """Whether it is being backed up to this repository just now."""
 
     def add(self, text: str, *, blocking: bool) -> None:
         if all(problem.text != text for problem in self.problems):
@@ -235,6 +237,7 @@ def _tidied(
                 removed = stale.drop_older(machine, repository)
                 tell(remarks, removed, "that no backup asks from any more")
         except VmBusyError as error:
+            found.under_way = True
             found.add(str(error), blocking=False)
     for text in remarks.findings:
         found.add(text, blocking=False)
@@ -250,10 +253,13 @@ def _look_for_checkpoints(
 ) -> None:
     checkpoints = machine.checkpoints()
     for one in stale.recovery(checkpoints):
-        whose = stale.origin(one, repository)
+        what = f"{vm.name} has the recovery checkpoint {one.name!r} ({stale.origin(one, repository)})"
+        # The run that is under way has made it, most likely. Nobody must be told to adopt that.
         found.add(
-            f"{vm.name} has the recovery checkpoint {one.name!r} ({whose}): a backup refuses until it is gone or adopted",
-            blocking=True,
+            f"{what}: look again when its backup is over"
+            if found.under_way
+            else f"{what}: a backup refuses until it is gone or adopted",
+            blocking=not found.under_way,
         )
     for path in unmerged(disks, bool(checkpoints)):
         found.add(

@@ -273,7 +273,9 @@ def origin(checkpoint: Checkpoint, repository: Repository | None) -> str:
         return "not marked as hypercbt's"
     if repository is None or marked["repository"] != repository.id:
         return f"of the repository {marked['repository']}"
-    return "of a run that this repository does not know"
+    if repository.native.run_state(marked["run"]) == "unknown":
+        return "of a run that this repository does not know"
+    return f"of the run {marked['run']} of this repository"
 
 
 def destroy(machine: Machine, checkpoint: Checkpoint, limits: Limits) -> None:
