@@ -4,11 +4,17 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use common::*;
 use hypercbt_repo::{
-    FaultyStorage, MemoryStorage, Repository, RestorePoint, Result, Storage, pack,
+    Error, FaultyStorage, MemoryStorage, Repository, RestorePoint, Result, Storage, pack,
 };
 
 /// What the other one backs up: chunks of its own, and some that both have.
@@ -32,31 +38,42 @@ fn with_segments(count: usize) -> MemoryStorage {
     storage
 }
 
-/// Does `what` once without company to count its calls, and then once for each of them with the other's run
-/// just before it. `check` sees each outcome.
+/// Does `what` again and again, each time with the other's run before another one of its calls. `check` sees
+/// each outcome.
 fn at_each_call<T>(
     before: &MemoryStorage,
     what: impl Fn(&Repository) -> Result<T>,
     check: impl Fn(&MemoryStorage, T),
 ) {
-    let mut calls = 1;
-    let mut at = 0;
-    while at < calls {
+    let other = |storage: &MemoryStorage| other_run(storage, 3);
+    at_each_call_of(before, other, what, |storage, done| {
+        check(storage, done.unwrap_or_else(|error| panic!("{error:?}")));
+    });
+}
+
+/// The same with anything that the other one does, and with any outcome.
+fn at_each_call_of<T>(
+    before: &MemoryStorage,
+    other: impl Fn(&MemoryStorage) + Send + Copy + 'static,
+    what: impl Fn(&Repository) -> Result<T>,
+    check: impl Fn(&MemoryStorage, Result<T>),
+) {
+    for at in 0.. {
         let storage = before.copy();
-        let by_other = storage.clone();
-        let ours = FaultyStorage::interrupted(storage.clone(), at, move || other_run(&by_other, 3));
-        let done = Repository::open(Arc::new(ours.clone()), "here")
-            .and_then(|repository| what(&repository));
-        check(
-            &storage,
-            done.unwrap_or_else(|error| {
-                panic!("at call {at}, {:?}: {error:?}", ours.calls().get(at))
-            }),
-        );
-        calls = ours.calls().len();
-        at += 1;
+        let (by_other, came) = (storage.clone(), Arc::new(AtomicBool::new(false)));
+        let noted = Arc::clone(&came);
+        let ours = FaultyStorage::interrupted(storage.clone(), at, move || {
+            other(&by_other);
+            noted.store(true, Ordering::SeqCst);
+        });
+        let done =
+            Repository::open(Arc::new(ours), "here").and_then(|repository| what(&repository));
+        if !came.load(Ordering::SeqCst) {
+            assert!(done.is_ok() && at > 10, "{at}");
+            return;
+        }
+        check(&storage, done);
     }
-    assert!(at > 10, "{at}");
 }
 
 fn is_whole(storage: &MemoryStorage, points: usize) {
@@ -126,4 +143,27 @@ fn what_a_pack_holds_is_told_whatever_a_backup_does_between_its_steps() {
         |repository| repository.view()?.index().entries_of(pack),
         |_, entries| assert_eq!(entries, footer),
     );
+}
+
+#[test]
+fn a_backup_whose_base_is_deleted_meanwhile_is_whole_or_says_that_it_is_gone() {
+    let before = with_segments(7);
+    let whole = Cell::new(0);
+    at_each_call_of(
+        &before,
+        |storage| open(storage.clone()).delete_point(run_id(1)).unwrap(),
+        |repository| {
+            let base = repository.point(run_id(1))?;
+            backup(repository, 2, &LATER, &[&base])
+        },
+        |storage, done| match done {
+            Ok(point) => {
+                whole.set(whole.get() + 1);
+                let repository = open(storage.clone());
+                assert_eq!(restore(&repository, &point).unwrap(), bytes(&LATER));
+            }
+            Err(error) => assert!(matches!(error, Error::PointNotFound { .. }), "{error:?}"),
+        },
+    );
+    assert!(whole.get() > 20);
 }
