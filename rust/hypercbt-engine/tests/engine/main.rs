@@ -22,6 +22,7 @@ mod machine;
 mod machine_audit;
 mod machine_files;
 mod machine_run;
+mod meanwhile;
 mod met_damage;
 mod methods;
 mod point_files;
