@@ -21,6 +21,7 @@ from hypercbt.hyperv.batch import chosen
 from hypercbt.hyperv.disks import VmDisk
 from hypercbt.hyperv.host import Host
 from hypercbt.hyperv.hosted import HostedMachine
+from hypercbt.hyperv.leases import leases_of
 from hypercbt.hyperv.limits import Limits
 from hypercbt.hyperv.machines import VirtualMachine, list_vms
 from hypercbt.hyperv.needs import Machine
@@ -188,8 +189,6 @@ class _Findings:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self.under_way = False
-        """Whether it is being backed up to this repository just now."""
 
     def add(self, text: str, *, blocking: bool) -> None:
         if all(problem.text != text for problem in self.problems):
@@ -237,7 +236,6 @@ def _tidied(
                 removed = stale.drop_older(machine, repository)
                 tell(remarks, removed, "that no backup asks from any more")
         except VmBusyError as error:
-            found.under_way = True
             found.add(str(error), blocking=False)
     for text in remarks.findings:
         found.add(text, blocking=False)
@@ -252,14 +250,20 @@ def _look_for_checkpoints(
     found: _Findings,
 ) -> None:
     checkpoints = machine.checkpoints()
-    for one in stale.recovery(checkpoints):
+    recovery = stale.recovery(checkpoints)
+    # A run that is not over has made it, most likely. Nobody must be told to adopt that.
+    under_way = (
+        bool(recovery)
+        and repository is not None
+        and bool(leases_of(f"vm:{machine.id}", repository))
+    )
+    for one in recovery:
         what = f"{vm.name} has the recovery checkpoint {one.name!r} ({stale.origin(one, repository)})"
-        # The run that is under way has made it, most likely. Nobody must be told to adopt that.
         found.add(
             f"{what}: look again when its backup is over"
-            if found.under_way
+            if under_way
             else f"{what}: a backup refuses until it is gone or adopted",
-            blocking=not found.under_way,
+            blocking=not under_way,
         )
     for path in unmerged(disks, bool(checkpoints)):
         found.add(

@@ -185,6 +185,31 @@ def test_a_foreign_checkpoint_is_a_problem_and_stays(name: str, whose: str) -> N
     assert len(scene.checkpoint_list) == 1
 
 
+def test_a_foreign_checkpoint_is_a_problem_also_while_the_host_works_on_the_machine() -> (
+    None
+):
+    scene = Scene()
+    scene.vm = replace(scene.vm, busy="exporting")
+    scene.add_checkpoint("Bareos JobId 7")
+    found = look(scene, repository=True)
+    assert any("still exporting" in text for text in notes(found))
+    assert any("not marked as hypercbt's" in text for text in blocking(found))
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_nobody_is_told_to_adopt_the_checkpoint_of_a_run_that_may_live(
+    marked: bool,
+) -> None:
+    scene = Scene()
+    scene.add_lease(RUN, owner="another-machine 1 2.0")
+    scene.add_checkpoint(*[f"hypercbt {REPOSITORY} {RUN}"] * marked)
+    found = look(scene, repository=True)
+    assert blocking(found) == []
+    (note,) = (text for text in notes(found) if "recovery checkpoint" in text)
+    assert note.endswith(": look again when its backup is over")
+    assert (f"of the run {RUN} of this repository" in note) is marked
+
+
 def test_a_users_checkpoint_is_no_problem() -> None:
     scene = Scene()
     scene.add_checkpoint("mine", kind="user")
