@@ -1,7 +1,7 @@
 //! A storage that fails, takes the process down with it, or lets somebody else go first at a chosen call: for tests.
 //!
 //! Every call to the storage and to its uploads has a number, from 0. A test runs once without a fault, reads
-//! how many calls there were, and then runs once for each of them.
+//! how many calls there were, and then runs once for each of them; or for one after the other until there are no more.
 
 use std::{
     fmt, io,
@@ -73,7 +73,8 @@ impl<S: Storage> FaultyStorage<S> {
         storage
     }
 
-    /// Does all that `other` does, which uses the same storage by another way, just before call number `at`.
+    /// Does all that `other` does, which uses the same storage by another way, just before call number `at`. All
+    /// calls wait meanwhile. It came if there were more than `at` [calls](Self::calls).
     pub fn interrupted(inner: S, at: usize, other: impl FnOnce() + Send + 'static) -> Self {
         let storage = Self::recording(inner);
         storage.state().other = Some((at, Box::new(other)));

@@ -1,16 +1,10 @@
-//! Another process backs up, and merges the index, between any two steps of a backup and of a restore.
+//! Another process backs up and merges the index, or deletes a point, between any two steps of what we do.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod common;
 
-use std::{
-    cell::Cell,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{cell::Cell, sync::Arc};
 
 use common::*;
 use hypercbt_repo::{
@@ -20,12 +14,12 @@ use hypercbt_repo::{
 /// What the other one backs up: chunks of its own, and some that both have.
 const OTHER: [u64; 9] = [1, 50, 51, 3, 52, 53, 54, 7, 70];
 
-/// Backs up something in four packs and two segments, and merges what is due.
-fn other_run(storage: &MemoryStorage, number: u8) {
-    backup(&open(storage.clone()), number, &OTHER, &[]).unwrap();
+/// Backs up something in several packs and segments, and merges what is due.
+fn other_run(storage: &MemoryStorage) {
+    backup(&open(storage.clone()), 3, &OTHER, &[]).unwrap();
 }
 
-/// A repository whose index has this many segments, of a lowest level with eight from the next ones on.
+/// A repository whose index has at least this many segments: where there would be eight of a level, they are merged.
 fn with_segments(count: usize) -> MemoryStorage {
     let (storage, repository) = in_memory();
     backup(&repository, 1, &DISK, &[]).unwrap();
@@ -45,8 +39,7 @@ fn at_each_call<T>(
     what: impl Fn(&Repository) -> Result<T>,
     check: impl Fn(&MemoryStorage, T),
 ) {
-    let other = |storage: &MemoryStorage| other_run(storage, 3);
-    at_each_call_of(before, other, what, |storage, done| {
+    at_each_call_of(before, other_run, what, |storage, done| {
         check(storage, done.unwrap_or_else(|error| panic!("{error:?}")));
     });
 }
@@ -60,15 +53,11 @@ fn at_each_call_of<T>(
 ) {
     for at in 0.. {
         let storage = before.copy();
-        let (by_other, came) = (storage.clone(), Arc::new(AtomicBool::new(false)));
-        let noted = Arc::clone(&came);
-        let ours = FaultyStorage::interrupted(storage.clone(), at, move || {
-            other(&by_other);
-            noted.store(true, Ordering::SeqCst);
-        });
-        let done =
-            Repository::open(Arc::new(ours), "here").and_then(|repository| what(&repository));
-        if !came.load(Ordering::SeqCst) {
+        let by_other = storage.clone();
+        let ours = FaultyStorage::interrupted(storage.clone(), at, move || other(&by_other));
+        let done = Repository::open(Arc::new(ours.clone()), "here")
+            .and_then(|repository| what(&repository));
+        if ours.calls().len() <= at {
             assert!(done.is_ok() && at > 10, "{at}");
             return;
         }

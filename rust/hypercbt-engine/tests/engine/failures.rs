@@ -16,7 +16,7 @@ use hypercbt_repo::{
 use crate::support::{CHUNK, DAY, FakeDisk, Lab, changes, chunks, disk, list, noise, stats};
 
 /// A disk, its first point, and changes since.
-fn changed() -> (Lab, FakeDisk, RestorePoint, Vec<u8>) {
+pub(crate) fn changed() -> (Lab, FakeDisk, RestorePoint, Vec<u8>) {
     let mut lab = Lab::new();
     lab.pack_bytes = 2 * CHUNK;
     let source = FakeDisk::of(&[1, 2, 3, 0, 5, 6, 7, 8]);
@@ -29,7 +29,7 @@ fn changed() -> (Lab, FakeDisk, RestorePoint, Vec<u8>) {
     (lab, source, first, before)
 }
 
-fn claimed() -> Extents {
+pub(crate) fn claimed() -> Extents {
     chunks(&[0, 2, 4, 5, 7])
 }
 

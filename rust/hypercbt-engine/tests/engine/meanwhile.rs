@@ -1,31 +1,21 @@
 //! Another process backs up the same machine, and merges the index, between any two steps of what the engine does.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use hypercbt_engine::{VerifyScope, Wanted};
 use hypercbt_repo::{FaultyStorage, MemoryStorage, Repository, RestorePoint};
 
-use crate::support::{CHUNK, DAY, FakeDisk, Lab, chunks, list};
+use crate::failures::{changed, claimed};
+use crate::support::{DAY, FakeDisk, Lab, list};
 
-/// A disk, its first point, what it held then, and so many more runs that the next segment makes a merge due.
+/// As `changed`, and so many more runs that the next segment makes a merge due.
 fn ready() -> (Lab, FakeDisk, RestorePoint, Vec<u8>) {
-    let mut lab = Lab::new();
-    lab.pack_bytes = 2 * CHUNK;
-    let source = FakeDisk::of(&[1, 2, 3, 0, 5, 6, 7, 8]);
-    let first = lab.full(&source);
-    let before = source.bytes();
+    let (mut lab, source, first, before) = changed();
     let mut other = 200;
     while lab.names("index").len() < 7 {
         other += 1;
         lab.full(&FakeDisk::of(&[other]));
     }
-    for chunk in [0, 2, 5] {
-        source.set(chunk, 100 + chunk);
-    }
-    lab.now += DAY;
     (lab, source, first, before)
 }
 
@@ -48,15 +38,11 @@ fn come(storage: &MemoryStorage) {
 fn at_each_call(before: &Lab, what: impl Fn(&mut Lab)) {
     for at in 0.. {
         let mut lab = before.fork();
-        let (storage, came) = (lab.storage.clone(), Arc::new(AtomicBool::new(false)));
-        let noted = Arc::clone(&came);
-        let ours = FaultyStorage::interrupted(lab.storage.clone(), at, move || {
-            come(&storage);
-            noted.store(true, Ordering::SeqCst);
-        });
-        lab.repository = Repository::open(Arc::new(ours), "memory").unwrap();
+        let storage = lab.storage.clone();
+        let ours = FaultyStorage::interrupted(lab.storage.clone(), at, move || come(&storage));
+        lab.repository = Repository::open(Arc::new(ours.clone()), "memory").unwrap();
         what(&mut lab);
-        if !came.load(Ordering::SeqCst) {
+        if ours.calls().len() <= at {
             assert!(at > 20, "{at}");
             return;
         }
@@ -86,11 +72,7 @@ fn a_restore_gives_what_was_there() {
 #[test]
 fn a_backup_by_each_method_holds_what_the_disk_holds() {
     let (lab, source, first, before) = ready();
-    for wanted in [
-        Wanted::Full,
-        Wanted::Compare,
-        list(chunks(&[0, 2, 5]), first.id),
-    ] {
+    for wanted in [Wanted::Full, Wanted::Compare, list(claimed(), first.id)] {
         at_each_call(&lab, |lab| {
             let new = |request: &mut hypercbt_engine::BackupRequest<'_>| request.new_disk = true;
             let point = lab.run(&source.open(), wanted.clone(), new).unwrap().point;
