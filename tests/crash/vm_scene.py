@@ -5,7 +5,6 @@ while its disks are frozen, read and merged.
 """
 
 import hashlib
-import json
 import os
 import random
 import re
@@ -182,24 +181,19 @@ class VmScene:
         # Not the first: of several that are due, the one that was added first strikes.
         self.host.faults.add(Fault("*", Run(self._request), times=None))
         report = self.folder / "report"
-        report.unlink(missing_ok=True)
-        command = {
-            "action": action,
-            "repository": str(self.repository),
-            "host": self.host.host,
-            "credentials": self.host.credentials,
-            "map": {there: str(here) for there, here in self.host.map.items()},
-            "vm": "web01",
-            "abort_at": abort_at,
-            "report": str(report),
-        }
-        self.worker.start(command)
+        self.worker.start(
+            action,
+            self.host,
+            "web01",
+            self.repository,
+            report=report,
+            abort_at=abort_at,
+        )
         self.started.set()
-        answer = self.worker.wait()
+        ended = self.worker.wait()
         self.host.faults.clear()
-        said = json.loads(report.read_text("utf-8")) if report.exists() else {}
         self._learn()
-        return Ended(answer["code"], answer["seconds"], said)
+        return ended
 
     def _request(self) -> None:
         """Is called with every request that nothing is wrong with."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hypercbt.lab import LabHost
+
 from . import vm_worker, worker
 
 
@@ -67,14 +69,38 @@ class VmWorker(_Lines):
 
     pid = 0
 
-    def start(self, command: Mapping[str, Any]) -> None:
-        """Start a client; from now on `pid` is its process id."""
-        self._command(command)
+    def start(
+        self,
+        action: str,
+        lab: LabHost,
+        vm: str,
+        repository: Path,
+        *,
+        report: Path,
+        abort_at: int | None = None,
+    ) -> None:
+        """Start a client, which says in the file `report` how it went; from now on `pid` is its process id."""
+        report.unlink(missing_ok=True)
+        self._report = report
+        self._command(
+            {
+                "action": action,
+                "repository": str(repository),
+                "host": lab.host,
+                "credentials": lab.credentials,
+                "map": {there: str(here) for there, here in lab.map.items()},
+                "vm": vm,
+                "abort_at": abort_at,
+                "report": str(report),
+            }
+        )
         self.pid = self._answer()["pid"]
 
-    def wait(self) -> dict[str, Any]:
-        """Return how the client ended."""
-        return self._answer()
+    def wait(self) -> Ended:
+        """Return how the client ended. One that was killed says nothing."""
+        answer, report = self._answer(), self._report
+        said = json.loads(report.read_text("utf-8")) if report.exists() else {}
+        return Ended(**answer, said=said)
 
 
 @contextmanager

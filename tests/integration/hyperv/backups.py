@@ -57,11 +57,7 @@ class Bench:
 
     def hold(self, vm: LabVm, files: Mapping[str, Path]) -> None:
         """Remember what was frozen: called by the lab while the guest waits."""
-        self.truth = {}
-        for location, file in files.items():
-            if file.suffix in (".vhdx", ".avhdx", ".vhd", ".avhd"):
-                with VirtualDisk.open(file) as disk:
-                    self.truth[location] = disk.read_at(0, disk.size)
+        self.truth = contents(files)
 
     def open(self, lab: LabHost | None = None) -> hypercbt.Host:
         at = lab or self.lab
@@ -99,10 +95,8 @@ class Bench:
 
     def compare(self, point: RestorePoint) -> None:
         """See that a point holds what was frozen, byte for byte."""
-        for disk in point.disks:
-            assert disk.location is not None
-            with disk.open() as file:
-                assert file.readall() == self.truth[disk.location], disk.location
+        for location, held in held_by(point).items():
+            assert held == self.truth[location], location
 
     def assert_clean(self, vm: LabVm) -> None:
         """See that nothing of a backup is left on the host, and no lease is open."""
@@ -119,6 +113,26 @@ class Bench:
         (disk,) = point.disks
         assert disk.stats.fallback_reason is not None
         return disk.stats.fallback_reason
+
+
+def contents(files: Mapping[str, Path]) -> dict[str, bytes]:
+    """Return what each place holds, where its file is a disk that can be read."""
+    held = {}
+    for location, file in files.items():
+        if file.suffix in (".vhdx", ".avhdx", ".vhd", ".avhd"):
+            with VirtualDisk.open(file) as disk:
+                held[location] = disk.read_at(0, disk.size)
+    return held
+
+
+def held_by(point: RestorePoint) -> dict[str, bytes]:
+    """Return what each place holds in a restore point."""
+    held = {}
+    for disk in point.disks:
+        assert disk.location is not None
+        with disk.open() as file:
+            held[disk.location] = file.readall()
+    return held
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Another process backs up or checks in full between any two requests of a backup: both come out right, or say why not."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,11 +8,19 @@ from typing import Any
 import pytest
 
 from crash.workers import VmWorker, started_vm_worker
-from hypercbt import Repository, VirtualDisk
+from hypercbt import Repository
 from hypercbt.errors import ForeignCheckpointError, VmBusyError
 from hypercbt.lab import LabVm
 from hypercbt.lab.faults import Fault, Run
-from integration.hyperv.backups import CHUNK, MIB, Bench, bench, overwrite
+from integration.hyperv.backups import (
+    CHUNK,
+    MIB,
+    Bench,
+    bench,
+    contents,
+    held_by,
+    overwrite,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the worker forks")
 
@@ -37,33 +44,16 @@ class Company:
         Repository.create(self.other, chunk_size=CHUNK).close()
 
     def _hold(self, vm: LabVm, files: Mapping[str, Path]) -> None:
-        state = {}
-        for location, file in files.items():
-            with VirtualDisk.open(file) as disk:
-                state[location] = disk.read_at(0, disk.size)
-        self.states.setdefault(vm.name, []).append(state)
+        self.states.setdefault(vm.name, []).append(contents(files))
 
     def another_process(
         self, action: str, vm: str, repository: Path | None = None
     ) -> dict[str, Any]:
         """Let another process do something, and return what it said."""
-        report = self.world.folder / "report"
-        lab = self.world.lab
-        self.worker.start(
-            {
-                "action": action,
-                "repository": str(repository or self.world.folder / "repository"),
-                "host": lab.host,
-                "credentials": lab.credentials,
-                "map": {there: str(here) for there, here in lab.map.items()},
-                "vm": vm,
-                "abort_at": None,
-                "report": str(report),
-            }
-        )
-        self.worker.wait()
-        said: dict[str, Any] = json.loads(report.read_text("utf-8"))
-        return said
+        folder = self.world.folder
+        into = repository or folder / "repository"
+        self.worker.start(action, self.world.lab, vm, into, report=folder / "report")
+        return self.worker.wait().said
 
     def back_up(self) -> bool:
         """Back up `web01` from here, unless somebody else is at it."""
@@ -102,11 +92,7 @@ class Company:
         with Repository.open(self.other) as other:
             assert other.native.leases() == "[]"
             for point in (*self.world.repository.points(), *other.points()):
-                held = {}
-                for disk in point.disks:
-                    with disk.open() as file:
-                        held[disk.location] = file.readall()
-                assert held in self.states[point.name]
+                assert held_by(point) in self.states[point.name]
 
 
 def another_machine(company: Company) -> dict[str, Any]:
