@@ -2,7 +2,7 @@
 # Everything lands in .venv/ and target/; the first `make setup` takes a few minutes, later ones seconds.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench limits scale hyperv-scale audit tracking power-cuts hyperv-kills hyperv-machines guest fuzz deny windows clean
+.PHONY: help setup demo test lint bench limits scale hyperv-scale audit tracking power-cuts hyperv-kills hyperv-meanwhile hyperv-machines guest fuzz deny windows clean
 
 # The first Python that is new enough and can make a virtual environment. It is run, not only looked
 # up: some machines have a `python3.13` that only says that it is not there.
@@ -35,7 +35,7 @@ MACHINE_RUNS ?= 50
 MACHINE_SEED ?= 1
 
 help: ## what there is
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 setup: .venv/built ## the virtual environment, the pinned tools and the Rust core
 
@@ -79,6 +79,9 @@ tracking: setup ## what tracking costs a writer, through NBD with fio (minutes, 
 
 hyperv-kills: setup ## the client of a VM's backup killed, stopped and cut off at each request and storage call (half an hour on a quiet machine); HYPERV_KILL_SEED (1)
 	HYPERV_KILLS=all HYPERV_KILL_SEED=$(HYPERV_KILL_SEED) $(BIN)/pytest tests/crash/test_hyperv_kill.py -q -s
+
+hyperv-meanwhile: setup ## another process that backs up or checks before each request of a VM's backup (minutes)
+	HYPERCBT_MEANWHILE_EVERY=1 $(BIN)/pytest tests/integration/hyperv/test_meanwhile.py -q
 
 hyperv-machines: setup ## a machine's life on lab hosts, drawn at random: MACHINE_RUNS (50), MACHINE_SEED (1)
 	HYPERCBT_MACHINE_RUNS=$(MACHINE_RUNS) HYPERCBT_MACHINE_SEED=$(MACHINE_SEED) $(BIN)/pytest tests/property/test_hyperv_machine.py -q
